@@ -1,0 +1,1 @@
+"""Agents on many machines share out work with no manager."""

@@ -1,0 +1,1 @@
+"""The mesh command, one module per family of subcommands."""

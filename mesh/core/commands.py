@@ -1,0 +1,179 @@
+"""What a control client may ask: one typed struct per method; its tag is the method's name."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
+Base64 = Annotated[str, Meta(max_length=1_398_104, description="bytes in base64")]
+TaskText = Annotated[str, Meta(min_length=1, max_length=96, description="a task id")]
+Handle = Annotated[str, Meta(min_length=8, max_length=64, description="from task.claim")]
+Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
+RequestId = Annotated[str, Meta(min_length=1, max_length=128)]
+
+
+class Hello(msgspec.Struct, tag="hello", frozen=True, forbid_unknown_fields=True):
+    """Versions of the node and of this interface."""
+
+
+class NodeStatus(msgspec.Struct, tag="node.status", frozen=True, forbid_unknown_fields=True):
+    """Who this node is, its mesh, its counters."""
+
+
+class NodeInfo(msgspec.Struct, tag="node.info", frozen=True, forbid_unknown_fields=True):
+    """Everything known of one node; of this one without `node`."""
+
+    node: str | None = None
+
+
+class NodeLeave(msgspec.Struct, tag="node.leave", frozen=True, forbid_unknown_fields=True):
+    """Say goodbye to the mesh and stop the node."""
+
+
+class NodeIdentity(msgspec.Struct, tag="node.id", frozen=True, forbid_unknown_fields=True):
+    """Id, fingerprint and public key of this node, and of its mesh."""
+
+
+class MemberList(msgspec.Struct, tag="member.list", frozen=True, forbid_unknown_fields=True):
+    """All known members, this node included."""
+
+    status: str | None = None
+    tags: dict[str, str] = {}
+
+
+class MemberWait(msgspec.Struct, tag="member.wait", frozen=True, forbid_unknown_fields=True):
+    """Answer once at least `members` are alive, this node included."""
+
+    members: Annotated[int, Meta(ge=1, le=100_000)]
+    wait_s: Seconds = 30.0
+
+
+class TrustInvite(msgspec.Struct, tag="trust.invite", frozen=True, forbid_unknown_fields=True):
+    """Make a ticket with which other machines join."""
+
+    uses: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    ttl_s: Annotated[float, Meta(ge=1, le=31_536_000)] = 900.0
+
+
+class AgentAttach(msgspec.Struct, tag="agent.attach", frozen=True, forbid_unknown_fields=True):
+    """This connection is an agent: it waits for tasks of these kinds."""
+
+    name: Name
+    kinds: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=64)]
+    capacity: Annotated[int, Meta(ge=1, le=1024)] = 1
+
+
+class TaskSubmit(msgspec.Struct, tag="task.submit", frozen=True, forbid_unknown_fields=True):
+    """Put a task into the table; answered once it is durable on `copies` nodes."""
+
+    kind: Name
+    payload: Base64 = ""
+    request_id: RequestId | None = None
+    copies: Annotated[int, Meta(ge=1, le=8)] = 2
+    max_attempts: Annotated[int, Meta(ge=1, le=100)] = 3
+    backoff_s: Seconds = 1.0
+    orphan_grace_s: Seconds | None = None
+    note: Annotated[str, Meta(max_length=256)] = ""
+
+
+class TaskList(msgspec.Struct, tag="task.list", frozen=True, forbid_unknown_fields=True):
+    """Tasks this node knows of, oldest first."""
+
+    kind: str | None = None
+    state: str | None = None
+    limit: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+
+
+class TaskShow(msgspec.Struct, tag="task.show", frozen=True, forbid_unknown_fields=True):
+    """One task in full."""
+
+    task: TaskText
+
+
+class TaskHistory(msgspec.Struct, tag="task.history", frozen=True, forbid_unknown_fields=True):
+    """The signed facts of one task, in the order of their tokens."""
+
+    task: TaskText
+
+
+class TaskWait(msgspec.Struct, tag="task.wait", frozen=True, forbid_unknown_fields=True):
+    """Answer once the task is completed, failed or canceled."""
+
+    task: TaskText
+    wait_s: Seconds = 3600.0
+
+
+class TaskClaim(msgspec.Struct, tag="task.claim", frozen=True, forbid_unknown_fields=True):
+    """Own a task: one by id, or the next of some kinds; answered once it may be started.
+
+    With `detached` the claim lives as long as this node; otherwise as long as this connection.
+    """
+
+    task: TaskText | None = None
+    kinds: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()
+    wait_s: Seconds = 0.0
+    provisional: bool = False
+    detached: bool = False
+    agent: Name = "cli"
+    request_id: RequestId | None = None
+
+
+class TaskResume(msgspec.Struct, tag="task.resume", frozen=True, forbid_unknown_fields=True):
+    """Take up a claim again on this connection, after a restart of the node or a broken socket."""
+
+    handle: Handle
+
+
+class TaskStart(msgspec.Struct, tag="task.start", frozen=True, forbid_unknown_fields=True):
+    """Say that work on the claim begins; counted in `starts`."""
+
+    handle: Handle
+
+
+class TaskComplete(msgspec.Struct, tag="task.complete", frozen=True, forbid_unknown_fields=True):
+    """The work is done; answered once the result is durable on `copies` nodes."""
+
+    handle: Handle
+    output: Base64 = ""
+    request_id: RequestId | None = None
+    copies: Annotated[int, Meta(ge=1, le=8)] = 2
+
+
+class TaskFail(msgspec.Struct, tag="task.fail", frozen=True, forbid_unknown_fields=True):
+    """This attempt failed; the task is tried again until its attempts are used up."""
+
+    handle: Handle
+    error: Annotated[str, Meta(max_length=600)] = ""
+    request_id: RequestId | None = None
+
+
+class TaskRelease(msgspec.Struct, tag="task.release", frozen=True, forbid_unknown_fields=True):
+    """Give the task back; costs no attempt."""
+
+    handle: Handle
+    request_id: RequestId | None = None
+
+
+class TaskCancel(msgspec.Struct, tag="task.cancel", frozen=True, forbid_unknown_fields=True):
+    """Nobody shall do this task any more; a running owner is told to stop."""
+
+    task: TaskText
+    request_id: RequestId | None = None
+
+
+NodeCommand = Hello | NodeStatus | NodeInfo | NodeLeave | NodeIdentity
+MemberCommand = MemberList | MemberWait | TrustInvite
+TaskQuery = TaskList | TaskShow | TaskHistory | TaskWait
+TaskWrite = (
+    AgentAttach
+    | TaskSubmit
+    | TaskClaim
+    | TaskResume
+    | TaskStart
+    | TaskComplete
+    | TaskFail
+    | TaskRelease
+    | TaskCancel
+)
+Command = NodeCommand | MemberCommand | TaskQuery | TaskWrite

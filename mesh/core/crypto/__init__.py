@@ -1,0 +1,1 @@
+"""Signatures, link keys and sealing; every key comes in as an argument."""

@@ -1,0 +1,1 @@
+"""How facts spread: push, eager and lazy gossip, range reconciliation."""

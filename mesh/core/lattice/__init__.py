@@ -1,0 +1,1 @@
+"""Pure structures with a join: fingerprints of sets, registers."""

@@ -1,0 +1,1 @@
+"""Sealed datagrams and streams between two nodes that know each other's presence."""

@@ -1,0 +1,1 @@
+"""Who is here: fixed observers probe, accuse, vouch and vote."""

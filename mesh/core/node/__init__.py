@@ -1,0 +1,1 @@
+"""One node: typed inputs in, effects out, one deadline; here the families meet."""

@@ -1,0 +1,65 @@
+"""Where the parts of a node put what they want done; the node turns it into effects.
+
+A part never addresses sockets: it sends a message to a node id, and the node seals it. Messages
+to one peer put there during one input share datagrams. Rows put there during one input become one
+`Commit`; `commit()` returns its number, and the part acts once `CommitDone` reaches that number.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mesh.core.effects import (
+    ClientId,
+    CommitNumber,
+    Effect,
+    Json,
+    Notify,
+    Reply,
+    ReplyError,
+    Row,
+)
+from mesh.core.errors import LocalError
+from mesh.core.identity import NodeId
+from mesh.core.wire.frame import BODY_BYTES_MAX, Message
+
+FIRST_COMMIT = CommitNumber(1)
+
+
+@dataclass(slots=True)
+class Outbox:
+    """Collects during one input; emptied by the node at its end."""
+
+    next_commit: CommitNumber = FIRST_COMMIT
+    messages: dict[NodeId, list[tuple[int, bytes]]] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+
+    def send(self, peer: NodeId, message: Message) -> None:
+        """Send a message over the link to a peer, sealed, once, with no promise."""
+        self.send_raw(peer, message.KIND, message.encode())
+
+    def send_raw(self, peer: NodeId, kind: int, body: bytes) -> None:
+        """Send an encoded message."""
+        assert len(body) <= BODY_BYTES_MAX
+        self.messages.setdefault(peer, []).append((kind, body))
+
+    def commit(self, *rows: Row) -> CommitNumber:
+        """Make rows durable; returns the number to wait for."""
+        self.rows.extend(rows)
+        return self.next_commit
+
+    def put(self, effect: Effect) -> None:
+        """Ask for any other effect."""
+        self.effects.append(effect)
+
+    def reply(self, client: ClientId, request: int, result: Json) -> None:
+        """Answer a control client."""
+        self.effects.append(Reply(client, request, result))
+
+    def refuse(self, client: ClientId, request: int, error: LocalError) -> None:
+        """Tell a control client what is wrong."""
+        self.effects.append(ReplyError(client, request, error.name, error.message, error.hint))
+
+    def notify(self, topic: str, body: Mapping[str, Json], client: ClientId | None = None) -> None:
+        """Tell watchers of a topic, or one client."""
+        self.effects.append(Notify(topic, body, client))

@@ -1,0 +1,195 @@
+"""Every tunable number of the core: unit in the name, legal range, default and the reason for it.
+
+A mesh has one profile (in its genesis): nodes with different timings would accuse each other.
+"""
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+PROFILES = ("local", "lan", "fast", "wan")
+
+
+def tunable(default: float, low: float, high: float, why: str) -> Any:  # noqa: ANN401  a dataclass field, whatever its type
+    """Declare a number with its legal range and the reason for its default."""
+    return field(default=default, metadata={"low": low, "high": high, "why": why})
+
+
+def check_ranges(group: object) -> None:
+    """Raise ValueError naming the first number outside its legal range."""
+    for spec in fields(group):  # type: ignore[arg-type]  # every caller is a dataclass below
+        value = getattr(group, spec.name)
+        low, high = spec.metadata["low"], spec.metadata["high"]
+        if not low <= value <= high:
+            raise ValueError(f"{spec.name} = {value} is outside {low}..{high}")
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipParams:
+    """Probing, voting and forgetting."""
+
+    rings: int = tunable(4, 1, 8, "successor and predecessor on each give 8 observers")
+    all_observe_max: int = tunable(9, 2, 64, "up to this many nodes everybody observes everybody")
+    edge_quiet_s: float = tunable(
+        3.0, 0.1, 60, "an edge this long without two-way evidence is probed"
+    )
+    edge_jitter: float = tunable(0.25, 0, 0.9, "spread of that time, so that probes do not align")
+    echo_fresh_factor: float = tunable(
+        1.6, 1, 4, "an echo younger than this many quiet times is evidence"
+    )
+    probe_rto_low_s: float = tunable(0.05, 0.005, 5, "shortest wait for an answer")
+    probe_rto_high_s: float = tunable(0.5, 0.01, 30, "longest first wait for an answer")
+    probe_backoff: float = tunable(1.5, 1, 4, "each try waits this much longer")
+    probe_tries_low: int = tunable(3, 1, 10, "tries on a clean network")
+    probe_tries_high: int = tunable(6, 1, 20, "tries when measured loss is high")
+    refutation_window_s: float = tunable(
+        2.0, 0.1, 60, "time in which vouchers and the subject may object"
+    )
+    vouch_fresh_s: float = tunable(4.0, 0.5, 60, "a voucher older than this no longer counts")
+    edge_hold_s: float = tunable(
+        12.0, 1, 600, "an edge that two vouchers contradict rests this long"
+    )
+    local_conclusion_s: float = tunable(
+        10.0, 1, 600, "with nobody vouching for so long a conclusion stands locally"
+    )
+    accusation_resend_s: float = tunable(
+        0.3, 0.05, 10, "accusations are repeated this often, then slower"
+    )
+    orphan_grace_s: float = tunable(
+        15.0, 0, 86_400, "from down to dead: then claims may be taken over"
+    )
+    resume_grace_s: float = tunable(
+        10.0, 0, 3_600, "a restarted node's agents may re-attach so long"
+    )
+    random_probe_s: float = tunable(5.0, 0.5, 600, "one random member is probed this often")
+    dead_redial_s: float = tunable(
+        5.0, 0.5, 600, "one random dead member may be dialled this often"
+    )
+    forget_dead_s: float = tunable(
+        604_800.0, 60, 31_536_000, "dead members are forgotten after days"
+    )
+    flap_half_life_s: float = tunable(
+        60.0, 1, 3_600, "a flapping member's penalty halves in this time"
+    )
+    suspend_gap_s: float = tunable(2.0, 0.2, 600, "a clock gap this long means that the host slept")
+    loop_lag_s: float = tunable(0.2, 0.01, 10, "own lag above this discards overlapping probes")
+    cut_s: float = tunable(0.25, 0, 10, "membership events reach the application as one cut")
+    leave_linger_s: float = tunable(1.0, 0, 30, "a leaving node answers this long")
+    members_max: int = tunable(1024, 2, 100_000, "members kept; the newest beyond are refused")
+
+
+@dataclass(frozen=True, slots=True)
+class GossipParams:
+    """Spreading and reconciliation of facts."""
+
+    tick_s: float = tunable(0.1, 0.005, 10, "eager and lazy gossip leave at this pace")
+    eager_peers: int = tunable(3, 1, 16, "a new item goes whole to this many peers")
+    lazy_peers: int = tunable(4, 1, 16, "then its id goes to this many")
+    lazy_ticks: int = tunable(3, 1, 16, "on this many ticks")
+    push_all_max: int = tunable(64, 1, 1024, "up to this many peers task facts are pushed to all")
+    push_resend_s: float = tunable(
+        0.05, 0.002, 10, "an unacknowledged push is sent once more after this"
+    )
+    push_tries: int = tunable(4, 1, 16, "sends of one push; then reconciliation repairs")
+    coalesce_s: float = tunable(
+        0.0015, 0, 0.1, "under load facts wait this long to share a signature"
+    )
+    digest_differs_s: float = tunable(2.0, 0.1, 60, "digests that differ so long are reconciled")
+    sync_leaf: int = tunable(24, 4, 64, "ranges of at most this many facts are listed by id")
+    sync_rate_bytes_s: float = tunable(2_000_000, 1_000, 1e9, "reconciliation sent to one peer")
+    sync_open_max: int = tunable(4, 1, 64, "reconciliations under way at once")
+    queue_items_max: int = tunable(4096, 16, 1_000_000, "items waiting to be spread")
+    spread_bytes_s: float = tunable(8_000, 500, 1e9, "gossip sustained")
+    spread_burst_bytes: float = tunable(128_000, 2_000, 1e9, "gossip in one burst")
+    seen_max: int = tunable(16_384, 64, 1_000_000, "ids remembered of facts that were not kept")
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimParams:
+    """Settling, staggering, sessions and retries."""
+
+    settle_first_s: float = tunable(0.05, 0, 10, "settle window before anything was measured")
+    settle_floor_s: float = tunable(0.02, 0, 10, "shortest settle window")
+    settle_ceiling_s: float = tunable(2.0, 0.01, 60, "longest settle window")
+    settle_samples: int = tunable(256, 8, 4096, "pushes over which the p99 is taken")
+    stagger_s: float = tunable(0.06, 0, 10, "the last claimant in the order waits this long")
+    advertise_s: float = tunable(
+        5.0, 0, 600, "the kinds a node waits for change at most this often"
+    )
+    agent_grace_s: float = tunable(
+        10.0, 0, 3_600, "an agent that lost its socket may come back so long"
+    )
+    resume_grace_s: float = tunable(
+        10.0, 0, 3_600, "agents of a restarted node may come back so long"
+    )
+    copies_wait_s: float = tunable(0.5, 0.01, 60, "then a write is acknowledged with fewer copies")
+    request_keep_s: float = tunable(86_400.0, 60, 31_536_000, "request ids are remembered so long")
+    backoff_high_s: float = tunable(300.0, 1, 86_400, "longest wait between attempts")
+    payload_bytes_max: int = tunable(700, 16, 1000, "inline payloads and outputs")
+    facts_per_author_max: int = tunable(20_000, 100, 10_000_000, "facts kept of one author")
+    held_back_max: int = tunable(64, 1, 4096, "facts of one author waiting for what they cite")
+    tasks_max: int = tunable(100_000, 16, 10_000_000, "tasks kept")
+    waiters_max: int = tunable(4096, 16, 1_000_000, "claims and waits under way at once")
+
+
+@dataclass(frozen=True, slots=True)
+class LinkParams:
+    """Datagrams, streams and strangers."""
+
+    replay_window: int = tunable(
+        2048, 64, 65_536, "counters below the greatest that may still arrive"
+    )
+    key_cache: int = tunable(1024, 16, 65_536, "derived pair keys kept")
+    hello_interval_s: float = tunable(1.0, 0.05, 60, "a silent peer is greeted at most this often")
+    hello_per_source_s: float = tunable(20.0, 1, 1000, "hellos answered per source and second")
+    sources_max: int = tunable(1024, 16, 65_536, "sources with a bucket of their own")
+    stream_frame_bytes: int = tunable(65_536, 4_096, 1_048_576, "one sealed frame of a stream")
+    streams_max: int = tunable(64, 2, 4096, "streams open at once")
+    stream_idle_s: float = tunable(20.0, 1, 600, "a stream without a byte for so long is closed")
+    strikes_max: int = tunable(3, 1, 100, "invalid signatures forwarded before a peer is muted")
+    mute_s: float = tunable(600.0, 1, 86_400, "a muted peer stays muted so long")
+    relay_bytes_s: float = tunable(64_000, 1_000, 1e9, "relayed for others")
+    seed_retry_s: float = tunable(2.0, 0.1, 600, "seeds are tried again after this, then slower")
+    seed_retry_high_s: float = tunable(30.0, 0.1, 3_600, "longest wait between tries")
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """All of them, for one profile."""
+
+    profile: str = "lan"
+    membership: MembershipParams = MembershipParams()
+    gossip: GossipParams = GossipParams()
+    claims: ClaimParams = ClaimParams()
+    links: LinkParams = LinkParams()
+
+    def check(self) -> None:
+        """Raise ValueError when a number is out of range or two do not fit together."""
+        if self.profile not in PROFILES:
+            raise ValueError(f"profile {self.profile!r} is none of {', '.join(PROFILES)}")
+        for group in (self.membership, self.gossip, self.claims, self.links):
+            check_ranges(group)
+        member = self.membership
+        if member.probe_rto_high_s > member.edge_quiet_s:
+            raise ValueError("probe_rto_high_s must not exceed edge_quiet_s")
+        if self.claims.settle_floor_s > self.claims.settle_ceiling_s:
+            raise ValueError("settle_floor_s must not exceed settle_ceiling_s")
+
+
+def params_for(profile: str) -> Params:
+    """Return the numbers of a profile; raises ValueError for an unknown one."""
+    quiet_and_window = {
+        "local": (1.0, 0.5),
+        "lan": (3.0, 2.0),
+        "fast": (1.0, 0.5),
+        "wan": (5.0, 5.0),
+    }
+    if profile not in quiet_and_window:
+        raise ValueError(f"profile {profile!r} is none of {', '.join(PROFILES)}")
+    quiet, window = quiet_and_window[profile]
+    base = Params(profile=profile)
+    member = replace(base.membership, edge_quiet_s=quiet, refutation_window_s=window)
+    if profile == "wan":
+        member = replace(member, probe_rto_high_s=2.0)
+    if profile == "local":
+        member = replace(member, orphan_grace_s=5.0, resume_grace_s=5.0, local_conclusion_s=4.0)
+    return replace(base, membership=member)

@@ -1,0 +1,1 @@
+"""Who may take part: genesis, admins, certificates, tickets, joining."""

@@ -1,0 +1,1 @@
+"""Bytes on the network: canonical encoding, signed envelopes, link frames."""

@@ -1,0 +1,287 @@
+"""What is signed: batches of facts by one author under one signature over a Merkle root.
+
+A fact can travel with its batch or alone with its Merkle path; either way it is the same
+`SignedFact`, and its id is its leaf hash, which covers mesh, context, author and payload but
+never a signature. Received bytes are kept and forwarded, never re-encoded.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, NewType, TypeVar
+
+from mesh.core.crypto.suite import SIGNATURE_BYTES, SigningKey, Suite
+from mesh.core.errors import Refusal, RemoteError
+from mesh.core.identity import FactId, MeshId, NodeId, PublicKey, node_id
+from mesh.core.wire.codec import (
+    Binary,
+    Group,
+    Many,
+    Record,
+    Text,
+    Uint,
+    pack,
+    unpack_untrusted,
+)
+
+BATCH_FACTS_MAX = 64
+PAYLOAD_BYTES_MAX = 1100
+CONTEXT_BYTES_MAX = 32
+ROOT_CONTEXT = b"batch-root/1"
+VERIFIED_ROOTS_MAX = 8192
+SIGNED_FACT_LAYOUT = (
+    Binary(32),
+    Binary(SIGNATURE_BYTES),
+    Uint(8),
+    Uint(8),
+    Many(Binary(32), 6),
+    Text(CONTEXT_BYTES_MAX, 1),
+    Binary(0, PAYLOAD_BYTES_MAX),
+)
+BATCH_LAYOUT = (
+    Binary(32),
+    Binary(SIGNATURE_BYTES),
+    Many(Group((Text(CONTEXT_BYTES_MAX, 1), Binary(0, PAYLOAD_BYTES_MAX))), BATCH_FACTS_MAX),
+)
+
+MerkleRoot = NewType("MerkleRoot", bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact(Record):
+    """Something that one author says for ever; `CONTEXT` names its type and version."""
+
+    CONTEXT: ClassVar[str] = ""
+
+
+def pre_authentication(mesh: MeshId, context: bytes, author: PublicKey, payload: bytes) -> bytes:
+    """Return the exact bytes that a signature covers (PAE)."""
+    return b"".join(
+        (
+            b"mesh-sig-v1\0",
+            mesh,
+            len(context).to_bytes(1, "big"),
+            context,
+            author,
+            len(payload).to_bytes(4, "big"),
+            payload,
+        )
+    )
+
+
+def leaf_hash(mesh: MeshId, context: str, author: PublicKey, payload: bytes) -> FactId:
+    """Return the id of a fact."""
+    name = context.encode()
+    prefix = b"mesh-fact-v1\0" + mesh + len(name).to_bytes(1, "big") + name + author
+    return FactId(hashlib.blake2b(prefix + payload, digest_size=32).digest())
+
+
+def _parent(left: bytes, right: bytes) -> bytes:
+    return hashlib.blake2b(b"mesh-node-v1\0" + left + right, digest_size=32).digest()
+
+
+def merkle_levels(leaves: Sequence[bytes]) -> list[list[bytes]]:
+    """Return all levels, leaves first; an odd last node moves up unchanged."""
+    levels = [list(leaves)]
+    while len(levels[-1]) > 1:
+        below = levels[-1]
+        pairs = [_parent(below[i], below[i + 1]) for i in range(0, len(below) - 1, 2)]
+        levels.append(pairs + below[len(pairs) * 2 :])
+    return levels
+
+
+def merkle_path(levels: Sequence[Sequence[bytes]], index: int) -> tuple[bytes, ...]:
+    """Return the siblings on the way from leaf `index` to the root."""
+    path = []
+    for level in levels[:-1]:
+        sibling = index ^ 1
+        if sibling < len(level):
+            path.append(level[sibling])
+        index //= 2
+    return tuple(path)
+
+
+def merkle_root(leaf: bytes, index: int, count: int, path: Sequence[bytes]) -> MerkleRoot:
+    """Return the root that a path leads to; raises RemoteError when the path has a wrong length."""
+    if not 0 <= index < count <= BATCH_FACTS_MAX:
+        raise RemoteError(Refusal.MALFORMED, "no such leaf")
+    node, rest = leaf, list(path)
+    while count > 1:
+        if index ^ 1 < count:
+            if not rest:
+                raise RemoteError(Refusal.MALFORMED, "the path is too short")
+            sibling = rest.pop(0)
+            node = _parent(sibling, node) if index & 1 else _parent(node, sibling)
+        index, count = index // 2, (count + 1) // 2
+    if rest:
+        raise RemoteError(Refusal.MALFORMED, "the path is too long")
+    return MerkleRoot(node)
+
+
+def root_payload(root: MerkleRoot, count: int) -> bytes:
+    """Return what the author signs: the root and how many facts stand under it."""
+    return root + count.to_bytes(1, "big")
+
+
+@dataclass(frozen=True, slots=True)
+class SignedFact:
+    """A fact as it is stored and relayed alone: author, signature, place in its batch, payload."""
+
+    id: FactId
+    author: PublicKey
+    signature: bytes
+    index: int
+    count: int
+    path: tuple[bytes, ...]
+    context: str
+    payload: bytes
+
+    def encode(self) -> bytes:
+        """Return the bytes of the single-fact form."""
+        return pack(
+            (
+                self.author,
+                self.signature,
+                self.index,
+                self.count,
+                self.path,
+                self.context,
+                self.payload,
+            )
+        )
+
+
+def decode_signed_fact_untrusted(data: bytes, mesh: MeshId) -> SignedFact:
+    """Return the fact behind foreign bytes, not yet verified; raises RemoteError."""
+    author, signature, index, count, path, context, payload = unpack_untrusted(
+        data, SIGNED_FACT_LAYOUT
+    )
+    id_ = leaf_hash(mesh, context, author, payload)
+    return SignedFact(id_, author, signature, index, count, path, context, payload)
+
+
+def sign_batch(
+    suite: Suite, key: SigningKey, mesh: MeshId, facts: Sequence[Fact]
+) -> tuple[SignedFact, ...]:
+    """Return up to 64 facts under one signature of ours."""
+    assert 0 < len(facts) <= BATCH_FACTS_MAX
+    author = suite.public_key(key)
+    payloads = [(fact.CONTEXT, fact.encode()) for fact in facts]
+    leaves = [leaf_hash(mesh, context, author, payload) for context, payload in payloads]
+    levels = merkle_levels(leaves)
+    signed = root_payload(MerkleRoot(levels[-1][0]), len(leaves))
+    signature = suite.sign(key, pre_authentication(mesh, ROOT_CONTEXT, author, signed))
+    return tuple(
+        SignedFact(
+            leaf, author, signature, i, len(leaves), merkle_path(levels, i), context, payload
+        )
+        for i, (leaf, (context, payload)) in enumerate(zip(leaves, payloads, strict=True))
+    )
+
+
+def encode_batch(facts: Sequence[SignedFact]) -> bytes:
+    """Return the compact form of a whole batch, without paths."""
+    first = facts[0]
+    assert len(facts) == first.count
+    return pack(
+        (first.author, first.signature, tuple((fact.context, fact.payload) for fact in facts))
+    )
+
+
+def decode_batch_untrusted(data: bytes, mesh: MeshId) -> tuple[SignedFact, ...]:
+    """Return the facts of a whole batch, not yet verified; raises RemoteError."""
+    author, signature, bodies = unpack_untrusted(data, BATCH_LAYOUT)
+    if not bodies:
+        raise RemoteError(Refusal.MALFORMED, "an empty batch")
+    leaves = [leaf_hash(mesh, context, author, payload) for context, payload in bodies]
+    levels = merkle_levels(leaves)
+    return tuple(
+        SignedFact(
+            leaf, author, signature, i, len(leaves), merkle_path(levels, i), context, payload
+        )
+        for i, (leaf, (context, payload)) in enumerate(zip(leaves, bodies, strict=True))
+    )
+
+
+AnyFact_co = TypeVar("AnyFact_co", bound=Fact, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Verified(Generic[AnyFact_co]):
+    """A fact whose signature holds and whose payload decoded; only these change state."""
+
+    fact: AnyFact_co
+    signed: SignedFact
+    author: NodeId
+
+    @property
+    def id(self) -> FactId:
+        """The fact's id."""
+        return self.signed.id
+
+
+@dataclass(slots=True)
+class Verifier:
+    """Checks signatures, once per batch: roots that verified are remembered (bounded)."""
+
+    suite: Suite
+    mesh: MeshId
+    verifications: int = 0
+    _roots: OrderedDict[tuple[bytes, bytes], None] = field(default_factory=OrderedDict)
+
+    def check(self, signed: SignedFact) -> None:
+        """Raise RemoteError(BAD_SIGNATURE) unless the author signed this fact in this mesh."""
+        root = merkle_root(signed.id, signed.index, signed.count, signed.path)
+        payload = root_payload(root, signed.count)
+        known = (signed.author + signed.signature, payload)
+        if known in self._roots:
+            return
+        self.verifications += 1
+        message = pre_authentication(self.mesh, ROOT_CONTEXT, signed.author, payload)
+        if not self.suite.verify(signed.author, signed.signature, message):
+            raise RemoteError(Refusal.BAD_SIGNATURE, f"{signed.context} by {signed.author.hex()}")
+        self.trust(signed)
+
+    def trust(self, signed: SignedFact) -> None:
+        """Remember the batch of a fact that was just signed or verified here."""
+        root = merkle_root(signed.id, signed.index, signed.count, signed.path)
+        payload = root_payload(root, signed.count)
+        self._roots[signed.author + signed.signature, payload] = None
+        if len(self._roots) > VERIFIED_ROOTS_MAX:
+            self._roots.popitem(last=False)
+
+    def open_untrusted(self, signed: SignedFact, kinds: "Contexts") -> Verified[Any]:
+        """Return the verified fact; raises RemoteError before decoding when the signature fails."""
+        self.check(signed)
+        kind = kinds.get(signed.context)
+        if kind is None:
+            raise RemoteError(Refusal.UNKNOWN_CONTEXT, signed.context)
+        return Verified(kind.decode_untrusted(signed.payload), signed, node_id(signed.author))
+
+
+Contexts = dict[str, type[Fact]]
+"""Which type each context decodes to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """This node as a signer: its key, its mesh, and the cache that knows its own batches."""
+
+    suite: Suite
+    key: SigningKey
+    verifier: Verifier
+    public_key: PublicKey
+    id: NodeId
+
+    def sign(self, facts: Sequence[AnyFact_co]) -> list[Verified[AnyFact_co]]:
+        """Return up to 64 facts signed as one batch, in their order."""
+        signed = sign_batch(self.suite, self.key, self.verifier.mesh, facts)
+        self.verifier.trust(signed[0])
+        return [Verified(fact, proof, self.id) for fact, proof in zip(facts, signed, strict=True)]
+
+
+def author_of(suite: Suite, key: SigningKey, verifier: Verifier) -> Author:
+    """Return the signer for a key."""
+    public = suite.public_key(key)
+    return Author(suite, key, verifier, public, node_id(public))

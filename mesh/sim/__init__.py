@@ -1,0 +1,1 @@
+"""Many nodes in one process under a seed, in virtual time."""
