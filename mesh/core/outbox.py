@@ -22,6 +22,7 @@ from mesh.core.errors import LocalError
 from mesh.core.identity import NodeId
 from mesh.core.wire.frame import BODY_BYTES_MAX, Message
 
+BULK_BYTES_MAX = 60_000
 FIRST_COMMIT = CommitNumber(1)
 
 
@@ -31,6 +32,7 @@ class Outbox:
 
     next_commit: CommitNumber = FIRST_COMMIT
     messages: dict[NodeId, list[tuple[int, bytes]]] = field(default_factory=dict)
+    bulk: dict[NodeId, list[tuple[int, bytes]]] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
 
@@ -42,6 +44,11 @@ class Outbox:
         """Send an encoded message."""
         assert len(body) <= BODY_BYTES_MAX
         self.messages.setdefault(peer, []).append((kind, body))
+
+    def send_bulk(self, peer: NodeId, kind: int, body: bytes) -> None:
+        """Send a large encoded message over a sealed stream, opened on demand."""
+        assert len(body) <= BULK_BYTES_MAX
+        self.bulk.setdefault(peer, []).append((kind, body))
 
     def commit(self, *rows: Row) -> CommitNumber:
         """Make rows durable; returns the number to wait for."""
