@@ -74,7 +74,7 @@ class TaskSubmit(msgspec.Struct, tag="task.submit", frozen=True, forbid_unknown_
     max_attempts: Annotated[int, Meta(ge=1, le=100)] = 3
     backoff_s: Seconds = 1.0
     orphan_grace_s: Seconds | None = None
-    note: Annotated[str, Meta(max_length=256)] = ""
+    note: Annotated[str, Meta(max_length=64)] = ""
 
 
 class TaskList(msgspec.Struct, tag="task.list", frozen=True, forbid_unknown_fields=True):

@@ -7,6 +7,7 @@ from typing import NewType
 from mesh.core.identity import Address
 
 StreamId = NewType("StreamId", int)
+"""Odd ids are given by the node (it dials), even ids by the driver (it accepts)."""
 ClientId = NewType("ClientId", int)
 CommitNumber = NewType("CommitNumber", int)
 
@@ -102,6 +103,8 @@ class Halt:
     """Stop the node: it has left, or must not go on."""
 
     reason: str
+    hint: str = ""
+    """What to do about it; empty when all went as asked."""
 
 
 Network = SendDatagram | OpenStream | SendStream | CloseStream | ResolveSeeds

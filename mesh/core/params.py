@@ -28,11 +28,16 @@ class MembershipParams:
     """Probing, voting and forgetting."""
 
     rings: int = tunable(4, 1, 8, "successor and predecessor on each give 8 observers")
-    all_observe_max: int = tunable(9, 2, 64, "up to this many nodes everybody observes everybody")
+    all_observe_max: int = tunable(
+        9, 2, 18, "up to this many nodes everybody observes everybody; 9 of 17 fit into a verdict"
+    )
     edge_quiet_s: float = tunable(
         3.0, 0.1, 60, "an edge this long without two-way evidence is probed"
     )
     edge_jitter: float = tunable(0.25, 0, 0.9, "spread of that time, so that probes do not align")
+    few_edges_factor: float = tunable(
+        0.5, 0.05, 1, "quiet time shrinks to this where edges are few: equal traffic at every N"
+    )
     echo_fresh_factor: float = tunable(
         1.6, 1, 4, "an echo younger than this many quiet times is evidence"
     )
@@ -54,6 +59,9 @@ class MembershipParams:
     accusation_resend_s: float = tunable(
         0.3, 0.05, 10, "accusations are repeated this often, then slower"
     )
+    verdict_stagger_s: float = tunable(
+        0.25, 0, 10, "the next accuser waits this longer for the verdict of those before it"
+    )
     orphan_grace_s: float = tunable(
         15.0, 0, 86_400, "from down to dead: then claims may be taken over"
     )
@@ -69,6 +77,9 @@ class MembershipParams:
     )
     flap_half_life_s: float = tunable(
         60.0, 1, 3_600, "a flapping member's penalty halves in this time"
+    )
+    flap_penalty_high: float = tunable(
+        2.0, 0.1, 100, "above this penalty, 1 per flap, a member counts as flapping"
     )
     suspend_gap_s: float = tunable(2.0, 0.2, 600, "a clock gap this long means that the host slept")
     loop_lag_s: float = tunable(0.2, 0.01, 10, "own lag above this discards overlapping probes")
@@ -97,10 +108,17 @@ class GossipParams:
     sync_leaf: int = tunable(24, 4, 64, "ranges of at most this many facts are listed by id")
     sync_rate_bytes_s: float = tunable(2_000_000, 1_000, 1e9, "reconciliation sent to one peer")
     sync_open_max: int = tunable(4, 1, 64, "reconciliations under way at once")
+    sync_idle_s: float = tunable(
+        1.0, 0.05, 60, "a reconciliation that is silent so long is over; loss may have ended it"
+    )
+    sync_queue_max: int = tunable(65_536, 64, 10_000_000, "facts waiting to be sent to one peer")
     queue_items_max: int = tunable(4096, 16, 1_000_000, "items waiting to be spread")
     spread_bytes_s: float = tunable(8_000, 500, 1e9, "gossip sustained")
     spread_burst_bytes: float = tunable(128_000, 2_000, 1e9, "gossip in one burst")
     seen_max: int = tunable(16_384, 64, 1_000_000, "ids remembered of facts that were not kept")
+    parked_max: int = tunable(
+        256, 1, 65_536, "facts kept until their author's certificate has arrived"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +145,19 @@ class ClaimParams:
     payload_bytes_max: int = tunable(700, 16, 1000, "inline payloads and outputs")
     facts_per_author_max: int = tunable(20_000, 100, 10_000_000, "facts kept of one author")
     held_back_max: int = tunable(64, 1, 4096, "facts of one author waiting for what they cite")
+    task_facts_per_author_max: int = tunable(
+        512, 8, 100_000, "facts of one author about one task: some hundred claims with their ends"
+    )
+    claims_per_epoch_max: int = tunable(
+        4, 1, 64, "claims of one author in one epoch of a task; an honest one claims once"
+    )
     tasks_max: int = tunable(100_000, 16, 10_000_000, "tasks kept")
     waiters_max: int = tunable(4096, 16, 1_000_000, "claims and waits under way at once")
+    requests_max: int = tunable(20_000, 16, 1_000_000, "answers remembered; the oldest go first")
+    handles_max: int = tunable(16_384, 4, 1_000_000, "claims held by agents of this node")
+    sightings_max: int = tunable(
+        10_000, 0, 1_000_000, "facts whose first sight is remembered, for the history"
+    )
 
 
 @dataclass(frozen=True, slots=True)

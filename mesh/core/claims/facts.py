@@ -10,6 +10,7 @@ from mesh.core.wire.envelope import Contexts, Fact
 
 PAYLOAD_BYTES_MAX = 700
 ERROR_BYTES_MAX = 600
+NOTE_BYTES_MAX = 64
 
 
 class ProgressState(IntEnum):
@@ -50,7 +51,7 @@ class Spec(TaskFact):
         Uint(8),
         Uint(32),
         Maybe(Uint(32)),
-        Binary(0, 256),
+        Binary(0, NOTE_BYTES_MAX),
     )
     kind: str
     payload: bytes

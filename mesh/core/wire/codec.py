@@ -6,6 +6,7 @@ types, negative integers and over-long integers cannot get through. Depth is cou
 outermost array, which has depth 1; `DEPTH_MAX` is 4.
 """
 
+import functools
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -148,11 +149,32 @@ def pack(value: Sequence[Value]) -> bytes:
     return packed
 
 
+@functools.lru_cache(maxsize=256)
+def longest_array(layout: Layout) -> int:
+    """Return the greatest number of items that any array of a layout may have."""
+    longest = len(layout)
+    for kind in layout:
+        inner = kind.inner if isinstance(kind, Maybe) else kind
+        if isinstance(inner, Many):
+            longest = max(longest, inner.high, longest_array((inner.inner,)))
+        elif isinstance(inner, Group):
+            longest = max(longest, longest_array(inner.inner))
+    return longest
+
+
 def unpack_untrusted(data: bytes, layout: Layout) -> tuple[Any, ...]:
     """Return the fields of foreign bytes; raises RemoteError unless they have this layout."""
+    # A header of three bytes may announce an array as long as the data, a thousand deep, and the
+    # decoder allocates each at once: 16 kB would cost 130 MB.
     try:
         value = msgpack.unpackb(
-            data, use_list=False, raw=False, strict_map_key=True, max_ext_len=0, max_map_len=0
+            data,
+            use_list=False,
+            raw=False,
+            strict_map_key=True,
+            max_array_len=longest_array(layout),
+            max_ext_len=0,
+            max_map_len=0,
         )
     except (ValueError, TypeError, msgpack.UnpackException) as wrong:
         raise refuse(f"not msgpack: {type(wrong).__name__}") from None

@@ -1,6 +1,9 @@
 """What one datagram carries once it is unsealed: a few messages, each with kind and length.
 
-plaintext := (kind: u8, length: u16be, body)*        at most PLAINTEXT_BYTES_MAX
+    plaintext := echo: u8, (kind: u8, length: u16be, body)*      at most PLAINTEXT_BYTES_MAX
+
+The echo says how long ago the sender last heard the receiver, in steps of `ECHO_STEP_S`; 255 means
+never, or longer. It is what makes any datagram evidence that the path works in both directions.
 """
 
 from dataclasses import dataclass
@@ -12,7 +15,11 @@ from mesh.core.wire.codec import Record
 DATAGRAM_BYTES_MAX = 1232
 PLAINTEXT_BYTES_MAX = 1199
 FRAME_HEADER_BYTES = 3
-BODY_BYTES_MAX = PLAINTEXT_BYTES_MAX - FRAME_HEADER_BYTES
+RELAY_BYTES = 64
+"""Room for the second header, tag and target when a datagram travels inside another one."""
+BODY_BYTES_MAX = PLAINTEXT_BYTES_MAX - 1 - FRAME_HEADER_BYTES - RELAY_BYTES
+ECHO_STEP_S = 0.1
+ECHO_NEVER = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +34,22 @@ def encode_frame(kind: int, body: bytes) -> bytes:
     return bytes((kind,)) + len(body).to_bytes(2, "big") + body
 
 
+def encode_echo(age_s: float | None) -> int:
+    """Return the echo byte for an age; rounded up, so that evidence is never too young."""
+    if age_s is None:
+        return ECHO_NEVER
+    return min(ECHO_NEVER, int(age_s / ECHO_STEP_S) + 1)
+
+
+def decode_echo(echo: int) -> float | None:
+    """Return the age behind an echo byte in seconds; None for never."""
+    return None if echo == ECHO_NEVER else echo * ECHO_STEP_S
+
+
 def decode_frames_untrusted(plaintext: bytes) -> list[tuple[int, bytes]]:
-    """Return (kind, body) of every frame; raises RemoteError on a cut or empty plaintext."""
+    """Return (kind, body) of every frame after the echo byte; raises RemoteError when cut."""
     frames = []
-    at = 0
+    at = 1
     while at < len(plaintext):
         body = at + FRAME_HEADER_BYTES
         end = body + int.from_bytes(plaintext[at + 1 : body], "big")

@@ -1,0 +1,188 @@
+"""The control socket for any Python program: synchronous, and of the standard library only."""
+
+import json
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+EVENTS_MAX = 10_000
+RECEIVE_BYTES = 65_536
+TIMEOUT_S = 30.0
+SYSTEM_DIRECTORY = "/run/mesh"
+
+
+class NodeUnreachable(Exception):  # noqa: N818  it says what is the case, and users see it
+    """No node answers at this socket."""
+
+    def __init__(self, path: str, reason: str, hint: str = "start it with `mesh up`") -> None:
+        super().__init__(f"no node at {path}: {reason}")
+        self.path = path
+        self.reason = reason
+        self.hint = hint
+
+
+class Refused(Exception):  # noqa: N818  the node's word for it
+    """The node refused a request; `name` is for programs, `hint` says what to do next."""
+
+    def __init__(self, name: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+        self.message = message
+        self.hint = hint
+
+
+def socket_path(
+    explicit: str | None = None,
+    instance: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> str:
+    """Return where the control socket is: as told, by instance, by $MESH_SOCKET, by user."""
+    variables = os.environ if environment is None else environment
+    if explicit:
+        return explicit
+    name = f"mesh-{instance}.sock" if instance else "mesh.sock"
+    if not instance and variables.get("MESH_SOCKET"):
+        return variables["MESH_SOCKET"]
+    if os.geteuid() == 0:
+        return f"{SYSTEM_DIRECTORY}/{name}"
+    if variables.get("XDG_RUNTIME_DIR"):
+        return os.path.join(variables["XDG_RUNTIME_DIR"], "mesh", name)  # noqa: PTH118  start-up time
+    home = variables.get("HOME") or os.path.expanduser("~")  # noqa: PTH111  start-up time
+    return os.path.join(home, ".local", "state", "mesh", name)  # noqa: PTH118  start-up time
+
+
+def connected_socket(path: str) -> socket.socket:
+    """Return a socket connected to a node; raises NodeUnreachable, or Refused for no permission."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.connect(path)
+    except FileNotFoundError:
+        sock.close()
+        raise NodeUnreachable(path, "there is no such socket") from None
+    except ConnectionRefusedError:
+        sock.close()
+        raise NodeUnreachable(path, "the node that made this socket has ended") from None
+    except PermissionError:
+        sock.close()
+        hint = "run it as the user of the node or as root, or join the node's group"
+        raise Refused("permission", f"this user may not connect to {path}", hint) from None
+    except OSError as wrong:
+        sock.close()
+        raise NodeUnreachable(path, str(wrong)) from None
+    return sock
+
+
+def encode_request(id_: int, method: str, parameters: Mapping[str, Any]) -> bytes:
+    """Return the line that asks."""
+    frame = {"jsonrpc": "2.0", "id": id_, "method": method, "params": dict(parameters)}
+    return json.dumps(frame, separators=(",", ":")).encode() + b"\n"
+
+
+def refusal_of(error: Mapping[str, Any]) -> Refused:
+    """Return the exception for the error in an answer."""
+    data = error.get("data") or {}
+    return Refused(data.get("name", "error"), error.get("message", ""), data.get("hint", ""))
+
+
+class Client:
+    """One connection; requests one after the other, events in between are kept.
+
+    `timeout_s` bounds the wait for an answer, beyond the `wait_s` of a request that has one.
+    """
+
+    def __init__(self, sock: socket.socket, path: str, timeout_s: float = TIMEOUT_S) -> None:
+        self.path = path
+        self._sock = sock
+        self._timeout_s = timeout_s
+        self._buffer = bytearray()
+        self._last_id = 0
+        self._events: deque[dict[str, Any]] = deque(maxlen=EVENTS_MAX)
+
+    @classmethod
+    def connect(cls, path: str | None = None, *, timeout_s: float = TIMEOUT_S) -> "Client":
+        """Connect to the node at a socket; raises NodeUnreachable."""
+        where = socket_path(path)
+        return cls(connected_socket(where), where, timeout_s)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._sock.close()
+
+    def call(self, method: str, /, **parameters: Any) -> Any:  # noqa: ANN401  JSON
+        """Ask, and return the result; raises Refused or NodeUnreachable."""
+        return self.request(method, parameters)
+
+    def request(self, method: str, parameters: Mapping[str, Any]) -> Any:  # noqa: ANN401  JSON
+        """Ask with the parameters as a mapping."""
+        self._last_id += 1
+        wait_s = parameters.get("wait_s")
+        patience_s = self._timeout_s + (wait_s if isinstance(wait_s, int | float) else 0)
+        end = time.monotonic() + patience_s
+        line = encode_request(self._last_id, method, parameters)
+        try:
+            self._sock.settimeout(patience_s)
+            self._sock.sendall(line)
+        except TimeoutError:
+            raise self._silent(patience_s) from None
+        except OSError:
+            pass  # it has hung up: why, may stand in what is still to be read
+        while True:
+            frame = self._receive(end - time.monotonic())
+            if frame is None:
+                raise self._silent(patience_s)
+            if "method" in frame:
+                self._events.append(frame["params"])
+            elif frame.get("id") in {None, self._last_id}:
+                if "error" in frame:
+                    raise refusal_of(frame["error"])
+                return frame["result"]
+
+    def watch(self, *topics: str) -> None:
+        """Have the events of these topics sent from now on."""
+        self.call("watch", topics=list(topics))
+
+    def notifications(self, timeout_s: float | None = None) -> Iterator[dict[str, Any]]:
+        """Yield events, each with its `topic`, for ever, or until none came for `timeout_s`."""
+        while True:
+            while self._events:
+                yield self._events.popleft()
+            frame = self._receive(timeout_s)
+            if frame is None:
+                return
+            if "method" in frame:
+                self._events.append(frame["params"])
+
+    def _silent(self, patience_s: float) -> NodeUnreachable:
+        hint = "it may be overloaded or stopped: see its log, or restart it"
+        return NodeUnreachable(self.path, f"it gave no answer in {patience_s:g} s", hint)
+
+    def _receive(self, patience_s: float | None) -> dict[str, Any] | None:
+        """Return the next frame, or None when none came in time."""
+        end = None if patience_s is None else time.monotonic() + patience_s
+        while (cut := self._buffer.find(b"\n")) < 0:
+            left_s = None if end is None else end - time.monotonic()
+            if left_s is not None and left_s <= 0:
+                return None
+            try:
+                self._sock.settimeout(left_s)
+                data = self._sock.recv(RECEIVE_BYTES)
+            except TimeoutError:
+                return None
+            except OSError as wrong:
+                raise NodeUnreachable(self.path, f"the connection broke: {wrong}") from None
+            if not data:
+                raise NodeUnreachable(self.path, "the node has hung up")
+            self._buffer += data
+        line = bytes(self._buffer[:cut])
+        del self._buffer[: cut + 1]
+        frame: dict[str, Any] = json.loads(line)
+        return frame

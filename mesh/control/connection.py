@@ -1,0 +1,165 @@
+"""One client of the control socket: what it may do, what it waits for, what is still to be sent.
+
+Lines go straight to the kernel while it takes them. When it does not, because the client reads
+slowly, they wait in a queue with a bound; beyond it the client is told `lagged` in place of what
+it missed, gets a moment to read that, and is dropped. Nobody else waits for it.
+"""
+
+import select
+import socket
+from collections import deque
+from collections.abc import Mapping
+
+import trio
+
+from mesh.control.access import Access, Credentials
+from mesh.control.framing import RequestId, error_line, event_line, result_line
+from mesh.control.messages import matches
+from mesh.core.effects import ClientId, Json
+
+LAGGED_TOPIC = "lagged"
+RECEIVE_BYTES = 65_536
+HANGUP_CHECK_S = 0.1
+
+
+class Connection:
+    """A connected client; the lines for it are bounded by `queue_max`."""
+
+    def __init__(
+        self,
+        id_: ClientId,
+        sock: socket.socket,
+        credentials: Credentials,
+        access: Access,
+        queue_max: int,
+    ) -> None:
+        self.id = id_
+        self.credentials = credentials
+        self.access = access
+        self.topics: tuple[str, ...] = ()
+        self.pending: dict[int, RequestId] = {}
+        """Numbers of the requests under way, with the ids under which the client asked."""
+        self.reading = trio.CancelScope()
+        self.has_lagged = False
+        self._sock = sock
+        self._queue_max = queue_max
+        self._queue: deque[bytes] = deque()
+        self._broken = False
+        self._filled = trio.Event()
+        self._emptied = trio.Event()
+        self._requests = 0
+
+    # --- requests
+
+    def expect(self, id_: RequestId) -> int:
+        """Return the number under which the node will answer a request."""
+        self._requests += 1
+        self.pending[self._requests] = id_
+        return self._requests
+
+    def reply(self, request: int, result: Json) -> None:
+        """Answer a request that is under way."""
+        self.send(result_line(self.pending.pop(request), result))
+
+    def refuse(self, request: int, name: str, message: str, hint: str) -> None:
+        """Refuse a request that is under way."""
+        self.send(error_line(self.pending.pop(request), name, message, hint))
+
+    def is_watching(self, topic: str) -> bool:
+        """Whether the client wants to hear of a topic."""
+        return any(matches(pattern, topic) for pattern in self.topics)
+
+    # --- bytes out
+
+    def send(self, line: bytes) -> None:
+        """Send a line, or queue it; never blocks."""
+        if self.has_lagged or self._broken:
+            return
+        if not self._queue:
+            line = line[self._give_to_kernel(line) :]
+            if not line:
+                return
+        if len(self._queue) >= self._queue_max:
+            self._lag()
+            return
+        self._queue.append(line)
+        self._filled.set()
+
+    def _lag(self) -> None:
+        # What is at the front may be half sent: its rest must still go out.
+        front = self._queue.popleft()
+        missed = len(self._queue) + 1
+        body: Mapping[str, Json] = {
+            "missed": missed,
+            "hint": "read faster, or watch fewer topics; then connect again",
+        }
+        self._queue.clear()
+        self._queue.extend((front, event_line(LAGGED_TOPIC, body)))
+        self.has_lagged = True
+        self.reading.cancel()
+
+    def _give_to_kernel(self, line: bytes) -> int:
+        try:
+            return self._sock.send(line, socket.MSG_NOSIGNAL)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError:
+            self._break()
+            return len(line)
+
+    def _break(self) -> None:
+        self._broken = True
+        self._queue.clear()
+        self.reading.cancel()
+
+    async def write(self) -> None:
+        """Send what is queued whenever the client has read; runs until cancelled."""
+        while True:
+            while not self._queue:
+                self._emptied.set()
+                self._filled = trio.Event()
+                await self._filled.wait()
+            self._emptied = trio.Event()
+            await trio.lowlevel.wait_writable(self._sock)
+            while self._queue:
+                line = self._queue[0]
+                sent = self._give_to_kernel(line)
+                if self._broken:
+                    break
+                if sent < len(line):
+                    self._queue[0] = line[sent:]
+                    break
+                self._queue.popleft()
+
+    async def drained(self, seconds: float) -> None:
+        """Return once everything is sent, or after so long."""
+        with trio.move_on_after(seconds):
+            while self._queue:
+                await self._emptied.wait()
+
+    # --- bytes in
+
+    async def receive(self) -> bytes:
+        """Return the next bytes; none when the client will send no more."""
+        while True:
+            await trio.lowlevel.wait_readable(self._sock)
+            try:
+                return self._sock.recv(RECEIVE_BYTES)
+            except (BlockingIOError, InterruptedError):
+                continue
+            except OSError:
+                return b""
+
+    async def wait_answered(self) -> None:
+        """Return once a client that has closed its sending half has all its answers, or is gone.
+
+        `printf ... | nc -U SOCKET` closes that half at once and then reads.
+        """
+        poll = select.poll()
+        poll.register(self._sock, 0)
+        while (self.pending or self._queue) and not (self._broken or poll.poll(0)):  # noqa: ASYNC110  the kernel has no event for it
+            await trio.sleep(HANGUP_CHECK_S)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._sock.close()

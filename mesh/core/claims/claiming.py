@@ -1,0 +1,463 @@
+"""From "I want a task" to "you may start": matching, staggering, claiming, settling, losing."""
+
+from dataclasses import dataclass, field
+
+from mesh.core.claims.allocation import claim_rank, stagger_delay_s, stagger_order
+from mesh.core.claims.board import OwnerSession
+from mesh.core.claims.facts import Claim, Spec
+from mesh.core.claims.ledger import Ledger
+from mesh.core.claims.record import Record, token_text
+from mesh.core.claims.refusals import (
+    claim_lost,
+    lost_body,
+    no_capacity,
+    no_task,
+    not_open,
+)
+from mesh.core.claims.requests import Answer, Asker
+from mesh.core.claims.sessions import Holding, Phase, handle_key, new_handle
+from mesh.core.claims.settle import Settle
+from mesh.core.claims.takeover import Ended, evidence_of, free_at, retry_delay_s, session_boot
+from mesh.core.claims.texts import entered_text
+from mesh.core.claims.timers import TimerName
+from mesh.core.claims.views import TERMINAL, claim_view
+from mesh.core.claims.waiters import ClaimWaiter
+from mesh.core.commands import TaskClaim
+from mesh.core.effects import CommitNumber
+from mesh.core.errors import LocalError
+from mesh.core.gossip.vocabulary import PushNumber, Want
+from mesh.core.identity import FactId, NodeId, TaskId
+from mesh.core.instants import Instant, Now, later
+from mesh.core.snapshot import TaskState
+
+LOOK_AHEAD = 8
+"""Open tasks of a kind among which a claimant prefers the one it is first in line for."""
+NONCE_BYTES = 8
+CEILING_LOW_S = 0.001
+CLI_AGENT = "cli"
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The right to make the next claim on a task, from an instant on."""
+
+    at: Instant
+    epoch: int
+    supersedes: FactId | None = None
+    because: FactId | None = None
+    ended: Ended | None = None
+    """Set when the reason is a membership fact, which is published with the claim."""
+
+
+@dataclass(slots=True)
+class Claiming:
+    """The claims of this node, from the first wish until they are owned or lost."""
+
+    ledger: Ledger
+    gated: bool = False
+    """Nothing may start: the host slept, and no fresh round has been heard."""
+    _to_try: dict[int, None] = field(default_factory=dict)
+    _overdue: dict[int, None] = field(default_factory=dict)
+    """Waiters past their time for which an open task's turn in the order is still to come."""
+    _pushes: dict[PushNumber, tuple[Settle, bytes]] = field(default_factory=dict)
+
+    # --- wishes
+
+    def claim(self, now: Now, asker: Asker, command: TaskClaim) -> None:
+        """Let a client wait for a task; it is tried before the turn ends."""
+        ledger = self.ledger
+        ledger.check_room()
+        ledger.sessions.check_room()
+        session = ledger.sessions.session(asker.client)
+        task, kinds = None, tuple(entered_text(kind, 64, "kind") for kind in command.kinds)
+        if command.task is not None:
+            task = ledger.record(command.task).task
+            kinds = ()
+        elif not kinds:
+            kinds = () if session is None else session.kinds
+            if not kinds:
+                raise LocalError(
+                    "no_kinds",
+                    "neither a task nor a kind is named",
+                    "name a task id, or the kinds of task to wait for",
+                )
+        agent = entered_text(command.agent, 64, "agent")
+        if session is not None and agent == CLI_AGENT:
+            agent = session.agent
+        deadline = later(now.instant, command.wait_s)
+        number = ledger.waiters.new_number()
+        waiter = ClaimWaiter(number, asker, command, agent, task, kinds, deadline)
+        if task is not None:
+            self._check_worth_waiting(now, waiter)
+        ledger.requests.begin(now, asker.key, command)
+        self._wait(now, waiter)
+
+    def _check_worth_waiting(self, now: Now, waiter: ClaimWaiter) -> None:
+        assert waiter.task is not None
+        record = self.ledger.known(waiter.task)
+        opening = self.opening(now, record)
+        is_open = opening is not None and opening.at <= now.instant
+        if record.state in TERMINAL or (not is_open and waiter.deadline <= now.instant):
+            raise not_open(record, self.ledger.parts.liveness.name)
+        if not self.ledger.sessions.has_capacity(waiter.asker.client):
+            raise no_capacity()
+
+    def _wait(self, now: Now, waiter: ClaimWaiter) -> None:
+        self.ledger.waiters.add(waiter)
+        self._to_try[waiter.number] = None
+        if waiter.deadline > now.instant:
+            self.ledger.timers.set(TimerName("claim", waiter.number), waiter.deadline)
+
+    def handle_claim_deadline(self, number: int) -> None:
+        """A client has waited long enough for a task."""
+        self._to_try[number] = None
+
+    def forget_waiter(self, number: int) -> None:
+        """Stop waiting for a client that is gone."""
+        self._to_try.pop(number, None)
+        self._overdue.pop(number, None)
+        self.ledger.timers.cancel(TimerName("claim", number))
+        self.ledger.waiters.take(number)
+
+    # --- openings
+
+    def opening(self, now: Now, record: Record) -> Opening | None:
+        """Return from when on which claim may be made; None while no reason is at hand."""
+        if record.spec is None or record.state in TERMINAL or not record.attempts_left:
+            return None
+        owner, spec = record.owner, record.spec.fact
+        if owner is None:
+            return Opening(now.instant, 1)
+        if owner.ended_by is not None:
+            params = self.ledger.parts.params
+            delay_s = retry_delay_s(owner, spec, record.attempts_used, params)
+            free = later(now.instant, delay_s)
+            at = self.ledger.board.retry_at(record.task, owner.fact.id, free)
+            return Opening(at, record.epoch + 1, owner.fact.id, owner.ended_by)
+        if owner.fact.author == self.ledger.self_id:
+            return None
+        ended = self.ledger.parts.liveness.ended(owner.fact.author, session_boot(owner))
+        if ended is None:
+            return None
+        at = free_at(ended, spec, self.ledger.graces)
+        return Opening(at, record.epoch + 1, owner.fact.id, ended.fact.id, ended)
+
+    def evaluate(self, now: Now, task: TaskId) -> None:
+        """Bring the board in line with a task's record."""
+        ledger = self.ledger
+        record = ledger.parts.table.record(task)
+        opening = None if record is None else self.opening(now, record)
+        ledger.board.watch(task, None if record is None else self._foreign_owner(record))
+        timer = TimerName("open", task)
+        if record is None or opening is None or opening.ended is not None:
+            ledger.board.forget_retry(task)
+        if opening is None or opening.at > now.instant:
+            ledger.board.close(task)
+            if opening is None:
+                ledger.timers.cancel(timer)
+            else:
+                ledger.timers.set(timer, opening.at)
+            return
+        ledger.timers.cancel(timer)
+        assert record is not None
+        assert record.spec is not None
+        kind = record.spec.fact.kind
+        if ledger.board.open(task, kind, opening.at):
+            ledger.stirred[kind] = None
+            for waiter in ledger.waiters.of_task(task):
+                if isinstance(waiter, ClaimWaiter):
+                    self._to_try[waiter.number] = None
+
+    def _foreign_owner(self, record: Record) -> OwnerSession | None:
+        owner = record.owner
+        if record.state is not TaskState.WORKING or owner is None:
+            return None
+        if owner.fact.author == self.ledger.self_id:
+            return None
+        return OwnerSession(owner.fact.author, session_boot(owner))
+
+    # --- matching
+
+    def has_work(self) -> bool:
+        """Whether waiters and open tasks are still to be matched in this turn."""
+        return bool(self._to_try or self.ledger.stirred)
+
+    def match(self, now: Now) -> None:
+        """Let waiters claim open tasks: first come, first served."""
+        ledger = self.ledger
+        stirred, ledger.stirred = ledger.stirred, {}
+        for kind in stirred:
+            for waiter in ledger.waiters.of_kind(kind):
+                task = self._choose(now, (kind,))
+                if task is None:
+                    break
+                if ledger.sessions.has_capacity(waiter.asker.client):
+                    self._take_and_claim(now, waiter, task)
+        if stirred:
+            self._to_try.update(self._overdue)
+        tries, self._to_try = self._to_try, {}
+        for number in tries:
+            waiter_or_none = ledger.waiters.get(number)
+            if isinstance(waiter_or_none, ClaimWaiter):
+                self._try(now, waiter_or_none)
+
+    def _try(self, now: Now, waiter: ClaimWaiter) -> None:
+        ledger = self.ledger
+        has_capacity = ledger.sessions.has_capacity(waiter.asker.client)
+        if waiter.task is not None:
+            is_open = ledger.board.open_since(waiter.task) is not None
+            task = waiter.task if is_open else None
+        else:
+            task = self._choose(now, waiter.kinds)
+        if task is not None and has_capacity:
+            self._take_and_claim(now, waiter, task)
+        elif waiter.deadline <= now.instant:
+            self._give_up(now, waiter, has_capacity=has_capacity)
+
+    def _give_up(self, now: Now, waiter: ClaimWaiter, *, has_capacity: bool) -> None:
+        ledger = self.ledger
+        if has_capacity and any(ledger.board.candidates(kind, 1) for kind in waiter.kinds):
+            self._overdue[waiter.number] = None
+            return
+        self.forget_waiter(waiter.number)
+        if not has_capacity:
+            error = no_capacity()
+        elif waiter.task is None:
+            error = no_task(waiter.kinds)
+        else:
+            error = not_open(ledger.known(waiter.task), ledger.parts.liveness.name)
+        ledger.refuse(now, waiter.asker, error, had_effect=False)
+
+    def refuse_finished(self, now: Now, record: Record) -> None:
+        """Tell those who wait to claim a task that it is over."""
+        for waiter in self.ledger.waiters.of_task(record.task):
+            if isinstance(waiter, ClaimWaiter):
+                self.forget_waiter(waiter.number)
+                error = not_open(record, self.ledger.parts.liveness.name)
+                self.ledger.refuse(now, waiter.asker, error, had_effect=False)
+
+    def _choose(self, now: Now, kinds: tuple[str, ...]) -> TaskId | None:
+        """Return the open task to claim next: the one this node is first in line for."""
+        best: tuple[int, Instant, TaskId] | None = None
+        for kind in kinds:
+            soonest: Instant | None = None
+            nodes = self._nodes_for(kind)
+            for task, since in self.ledger.board.candidates(kind, LOOK_AHEAD):
+                place = self._place(task, nodes)
+                delay_s = stagger_delay_s(place, len(nodes), self.ledger.parts.params)
+                due = later(since, delay_s)
+                if due > now.instant:
+                    soonest = due if soonest is None else min(soonest, due)
+                elif best is None or (place, since) < best[:2]:
+                    best = (place, since, task)
+            if soonest is not None:
+                self.ledger.timers.set(TimerName("kind", kind), soonest)
+        return None if best is None else best[2]
+
+    def _nodes_for(self, kind: str) -> tuple[NodeId, ...]:
+        nodes = self.ledger.parts.liveness.nodes_for(kind)
+        return nodes if self.ledger.self_id in nodes else (*nodes, self.ledger.self_id)
+
+    def _place(self, task: TaskId, nodes: tuple[NodeId, ...]) -> int:
+        if len(nodes) == 1:
+            return 0
+        record = self.ledger.known(task)
+        order = stagger_order(task, record.epoch + 1, nodes)
+        return order.index(self.ledger.self_id)
+
+    # --- claims
+
+    def _take_and_claim(self, now: Now, waiter: ClaimWaiter, task: TaskId) -> None:
+        self.forget_waiter(waiter.number)
+        record = self.ledger.known(task)
+        opening = self.opening(now, record)
+        if opening is None or opening.at > now.instant:
+            # The owner's node came back since the task was listed.
+            self.evaluate(now, task)
+            self._wait(now, waiter)
+            return
+        assert record.spec is not None
+        try:
+            self._publish_claim(now, waiter, record.spec.fact, record.spec.id, opening)
+        except LocalError as full:
+            self.ledger.refuse(now, waiter.asker, full, had_effect=False)
+        self.evaluate(now, task)
+
+    def _publish_claim(
+        self, now: Now, waiter: ClaimWaiter, spec: Spec, spec_id: FactId, opening: Opening
+    ) -> None:
+        ledger, parts = self.ledger, self.ledger.parts
+        ledger.sessions.check_room()
+        if opening.ended is not None:
+            ledger.publish_evidence(now, opening.ended.fact, evidence_of(opening.ended))
+            ledger.count("takeovers")
+        fact = Claim(
+            task=spec.task,
+            spec=spec_id,
+            epoch=opening.epoch,
+            rank=claim_rank(spec.task, opening.epoch, ledger.self_id),
+            boot=parts.boot,
+            agent=waiter.agent,
+            nonce=parts.rng.randbytes(NONCE_BYTES),
+            supersedes=opening.supersedes,
+            because=opening.because,
+        )
+        push, (claim,) = ledger.publish(now, [fact], Want.RECEIPT)
+        handle = new_handle(parts.rng)
+        holding = Holding(
+            key=handle_key(handle),
+            claim=claim,
+            handle=handle,
+            client=waiter.asker.client,
+            detached=waiter.command.detached,
+            waiter=waiter,
+            request_key=waiter.asker.key,
+            provisional=waiter.command.provisional,
+        )
+        ledger.sessions.add(holding)
+        ledger.count("claims")
+        owned = claim_view(ledger.known(spec.task), claim, handle, "owned")
+        rows = ledger.requests.expect(waiter.asker.key, Answer(owned))
+        number = parts.outbox.commit(holding.row(), *rows)
+        if holding.provisional:
+            ledger.answer(now, waiter.asker, owned | {"state": "settling"})
+        else:
+            holding.askers.append(waiter.asker)
+        self.settle(holding, push, number)
+
+    # --- settling
+
+    def settle(self, holding: Holding, push: PushNumber, number: CommitNumber) -> None:
+        """Hold a claim still until everybody knows of the push, or had time to object."""
+        holding.phase = Phase.SETTLING
+        holding.settle = Settle(push, number)
+        self._pushes[push] = (holding.settle, holding.key)
+        self.ledger.after_commit(
+            number,
+            lambda now: self._hand_over(now, push),
+            lambda now, error: self._fail(now, push, error),
+        )
+
+    def _fail(self, now: Now, push: PushNumber, error: LocalError) -> None:
+        settle, key = self._pushes.pop(push)
+        holding = self.ledger.sessions.get(key)
+        if holding is None or holding.settle is not settle:
+            return
+        askers, holding.askers = holding.askers, []
+        self.ledger.close_holding(holding, Phase.ENDED)
+        for asker in askers:
+            self.ledger.refuse(now, asker, error, had_effect=False)
+
+    def _hand_over(self, now: Now, push: PushNumber) -> None:
+        settle, key = self._pushes[push]
+        settle.hand_over(now.instant, self.ledger.samples.window_s())
+        timers = self.ledger.timers
+        timers.set(TimerName("untrack", push), self._ceiling(now))
+        holding = self.ledger.sessions.get(key)
+        if holding is not None and holding.settle is settle:
+            timers.set(TimerName("settle", key), settle.deadline())
+            self.check_settled(now, holding)
+
+    def _ceiling(self, now: Now) -> Instant:
+        return later(now.instant, max(self.ledger.parts.params.settle_ceiling_s, CEILING_LOW_S))
+
+    def handle_acknowledged(self, now: Now, push: PushNumber, peer: NodeId) -> None:
+        """A peer has received a claim; late ones count too, or the window would shrink."""
+        settle, key = self._pushes.get(push, (None, b""))
+        if settle is None:
+            return
+        delay_s = settle.acknowledge(peer, now.instant)
+        if delay_s is not None:
+            self.ledger.samples.add(delay_s)
+        holding = self.ledger.sessions.get(key)
+        if holding is not None and holding.settle is settle:
+            self.check_settled(now, holding)
+        elif settle.known_to(self.ledger.parts.liveness.alive()):
+            self.untrack(push)
+
+    def untrack(self, push: PushNumber) -> None:
+        """Stop measuring a push: all have answered, or whoever has not is too late."""
+        del self._pushes[push]
+        self.ledger.timers.cancel(TimerName("untrack", push))
+
+    def handle_push_old(self, now: Now, push: PushNumber) -> None:
+        """A push was measured long enough, unless its claim still waits for it."""
+        settle, key = self._pushes[push]
+        holding = self.ledger.sessions.get(key)
+        if holding is not None and holding.settle is settle:
+            self.ledger.timers.set(TimerName("untrack", push), self._ceiling(now))
+        else:
+            self.untrack(push)
+
+    def handle_settle_over(self, now: Now, key: bytes) -> None:
+        """The window of a claim has passed."""
+        holding = self.ledger.sessions.get(key)
+        if holding is not None:
+            self.check_settled(now, holding)
+
+    def check_settled(self, now: Now, holding: Holding) -> None:
+        """Let a claim start if its wait is over."""
+        settle = holding.settle
+        if self.gated or settle is None or holding.phase is not Phase.SETTLING:
+            return
+        if not settle.may_start(now.instant, self.ledger.parts.liveness.alive()):
+            return
+        self._drop_settle(holding)
+        if not self.ledger.is_owner(holding):
+            self.lose(now, holding)
+            return
+        holding.phase = Phase.OWNED
+        holding.waiter = None
+        self.ledger.count("settled")
+        record = self.ledger.known(holding.task)
+        owned = claim_view(record, holding.claim, holding.handle, "owned")
+        askers, holding.askers = holding.askers, []
+        for asker in askers:
+            self.ledger.answer(now, asker, owned)
+        if holding.provisional and not holding.resuming:
+            self.ledger.parts.outbox.notify("task.settled", owned, holding.client)
+
+    def _drop_settle(self, holding: Holding) -> None:
+        settle, holding.settle = holding.settle, None
+        self.ledger.timers.cancel(TimerName("settle", holding.key))
+        if settle is None or settle.handed_over is None:
+            return
+        if settle.known_to(self.ledger.parts.liveness.alive()):
+            self.untrack(settle.push)
+
+    # --- losing
+
+    def check_lost(self, now: Now, task: TaskId) -> None:
+        """End the claims of this node that the table no longer knows as the owner's."""
+        for holding in self.ledger.sessions.of_task(task):
+            if not self.ledger.is_owner(holding):
+                self.lose(now, holding)
+
+    def lose(self, now: Now, holding: Holding) -> None:
+        """Tell the agent to stop, or let its wish go on with the next task."""
+        ledger = self.ledger
+        record = ledger.known(holding.task)
+        name = ledger.parts.liveness.name
+        error = claim_lost(record, name)
+        body = lost_body(record, token_text(holding.claim))
+        ledger.count("lost")
+        waiter, askers, client = holding.waiter, holding.askers, holding.client
+        was_settling = holding.phase is Phase.SETTLING
+        self._drop_settle(holding)
+        ledger.timers.cancel(TimerName("grace", holding.key))
+        ledger.close_holding(holding, Phase.LOST)
+        holding.askers = []
+        goes_on = waiter is not None and waiter.task is None and not holding.provisional
+        if was_settling and goes_on and askers:
+            assert waiter is not None
+            self._wait(now, waiter)
+            return
+        for asker in askers:
+            ledger.refuse(now, asker, error, had_effect=True)
+        rows = ledger.requests.replace(holding.request_key, Answer.of_error(error))
+        if rows:
+            ledger.parts.outbox.commit(*rows)
+        if not was_settling or holding.provisional or holding.resuming:
+            if client is not None:
+                ledger.parts.outbox.notify("task.lost", body, client)
+            ledger.parts.outbox.notify("task.lost", body)

@@ -1,0 +1,67 @@
+"""The dominating-fact reply: whoever brings a claim that is beaten is told at once by what.
+
+It closes the gap that the settle window leaves open: a claimant whose own view is behind hears of
+the greater claim within one round trip, well before it would start.
+"""
+
+from typing import Any
+
+from mesh.core.claims.facts import Cancel, Claim, Progress, ProgressState
+from mesh.core.claims.record import ClaimView, Record, token_key
+from mesh.core.claims.table import Table
+from mesh.core.identity import FactId, TaskId
+from mesh.core.snapshot import TaskState
+from mesh.core.wire.envelope import Verified
+
+FACTS_TOLD_MAX = 32
+
+
+def cited_task(verified: Verified[Any]) -> tuple[TaskId, FactId] | None:
+    """Return the task and the claim that a fact stands up for, if it does."""
+    fact = verified.fact
+    if isinstance(fact, Claim):
+        return fact.task, verified.id
+    if isinstance(fact, Progress) and fact.state != ProgressState.RELEASED:
+        return fact.task, fact.claim
+    return None
+
+
+def dominating_ids(table: Table, verified: Verified[Any]) -> list[FactId]:
+    """Return the facts that beat what was brought, each after what it cites; mostly none."""
+    cited = cited_task(verified)
+    if cited is None:
+        return []
+    task, claim_id = cited
+    record = table.record(task)
+    brought = None if record is None else view_of(record, claim_id)
+    if record is None or brought is None:
+        return []
+    told: list[FactId] = []
+    owner = record.owner
+    if record.winner is not None and record.winner.fact.claim != claim_id:
+        winning = view_of(record, record.winner.fact.claim)
+        assert winning is not None
+        told += [*_chain(record, winning), record.winner.id]
+    elif record.state is TaskState.CANCELED:
+        told += [fact.id for fact in table.facts_of(task) if isinstance(fact.fact, Cancel)]
+    elif owner is not None and token_key(brought.fact) < token_key(owner.fact):
+        told += _chain(record, owner)
+    return told[-FACTS_TOLD_MAX:]
+
+
+def view_of(record: Record, claim: FactId) -> ClaimView | None:
+    """Return the view of one claim."""
+    return next((view for view in record.claims if view.fact.id == claim), None)
+
+
+def _chain(record: Record, view: ClaimView) -> list[FactId]:
+    """Return a claim behind everything that makes it valid, down to the first epoch."""
+    chain: list[FactId] = []
+    at: ClaimView | None = view
+    while at is not None:
+        fact = at.fact.fact
+        chain.append(at.fact.id)
+        if fact.because is not None:
+            chain.append(fact.because)
+        at = None if fact.supersedes is None else view_of(record, fact.supersedes)
+    return chain[::-1]

@@ -1,0 +1,292 @@
+"""What the parts of the desk share: they publish here, wait for commits here, and answer here."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from mesh.core.claims.board import Board
+from mesh.core.claims.facts import Evidence, TaskFact
+from mesh.core.claims.record import Record, nobody
+from mesh.core.claims.requests import Answer, Asker, Requests
+from mesh.core.claims.sessions import Holding, Phase, Sessions
+from mesh.core.claims.settle import Samples
+from mesh.core.claims.table import Table
+from mesh.core.claims.takeover import Ended, Graces
+from mesh.core.claims.timers import Timers
+from mesh.core.claims.views import TERMINAL, Shown, Views
+from mesh.core.claims.waiters import Waiters
+from mesh.core.effects import CommitNumber, Json
+from mesh.core.errors import LocalError, RemoteError
+from mesh.core.gossip.vocabulary import Family, PushNumber, Want
+from mesh.core.identity import Boot, FactId, NodeId, TaskId, parse_task_text, task_text
+from mesh.core.instants import Now
+from mesh.core.outbox import Outbox
+from mesh.core.params import ClaimParams
+from mesh.core.rng import Rng
+from mesh.core.snapshot import Status
+from mesh.core.wire.envelope import Author, Verified
+
+BATCH_FACTS_MAX = 64
+
+
+class Liveness(Protocol):
+    """What the desk wants to know of membership; the node answers it."""
+
+    def alive(self) -> tuple[NodeId, ...]:
+        """Return the peers that live, without this node."""
+        ...
+
+    def status(self, node: NodeId) -> Status | None:
+        """Return what is believed of a node."""
+        ...
+
+    def ended(self, node: NodeId, boot: Boot) -> Ended | None:
+        """Return what proves that this boot of a node is over."""
+        ...
+
+    def name(self, node: NodeId) -> str:
+        """Return the name of a node for people."""
+        ...
+
+    def nodes_for(self, kind: str) -> tuple[NodeId, ...]:
+        """Return the alive nodes on which an agent waits for a kind."""
+        ...
+
+
+class TaskGossip(Protocol):
+    """The slice of gossip that the desk uses."""
+
+    def holds(self, family: Family, id_: FactId) -> bool:
+        """Whether a fact is held."""
+        ...
+
+    def publish(
+        self, now: Now, family: Family, facts: Sequence[Verified[Any]], want: Want = Want.NOTHING
+    ) -> PushNumber:
+        """Hold, commit and then spread facts."""
+        ...
+
+    def tell(self, now: Now, peer: NodeId, family: Family, ids: Sequence[FactId]) -> None:
+        """Send held facts to one peer at once."""
+        ...
+
+
+@dataclass(slots=True)
+class DeskParts:
+    """What a `Desk` is made of."""
+
+    author: Author
+    boot: Boot
+    table: Table
+    gossip: TaskGossip
+    liveness: Liveness
+    params: ClaimParams
+    rng: Rng
+    outbox: Outbox
+    orphan_grace_s: float = 15.0
+    """From membership: how long the claims of a dead node rest, unless the task says otherwise."""
+    is_admin: Callable[[NodeId], bool] = nobody
+    """Who may cancel what others submitted."""
+
+
+@dataclass(slots=True)
+class CommitWait:
+    """Something to do once a commit is on disk, or to say when it failed."""
+
+    number: CommitNumber
+    done: Callable[[Now], None]
+    failed: Callable[[Now, LocalError], None]
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The state of a desk, and the few things that every part of it does."""
+
+    parts: DeskParts
+    timers: Timers = field(default_factory=Timers)
+    board: Board = field(default_factory=Board)
+    counts: dict[str, int] = field(default_factory=dict)
+    shown: dict[TaskId, Shown] = field(default_factory=dict)
+    changed: dict[TaskId, None] = field(default_factory=dict)
+    """Tasks whose record may differ from what was acted on: looked at before the turn ends."""
+    stirred: dict[str, None] = field(default_factory=dict)
+    """Kinds for which a waiter and an open task may now meet."""
+    sightings: dict[FactId, int] = field(default_factory=dict)
+    commit_waits: deque[CommitWait] = field(default_factory=deque)
+    under_way: int = 0
+    """Durable writes that wait for copies."""
+    samples: Samples = field(init=False)
+    sessions: Sessions = field(init=False)
+    requests: Requests = field(init=False)
+    waiters: Waiters = field(init=False)
+    views: Views = field(init=False)
+
+    def __post_init__(self) -> None:
+        params = self.parts.params
+        self.samples = Samples(params)
+        self.sessions = Sessions(params)
+        self.requests = Requests(params)
+        self.waiters = Waiters(params)
+        self.views = Views(self.parts.liveness.name)
+
+    @property
+    def self_id(self) -> NodeId:
+        """This node."""
+        return self.parts.author.id
+
+    @property
+    def graces(self) -> Graces:
+        """How long ended nodes keep their claims."""
+        return Graces(self.parts.orphan_grace_s, self.parts.params.resume_grace_s)
+
+    def count(self, name: str) -> None:
+        """Count one event."""
+        self.counts[name] = self.counts.get(name, 0) + 1
+
+    def publish(
+        self, now: Now, facts: Sequence[TaskFact], want: Want = Want.NOTHING
+    ) -> tuple[PushNumber, list[Verified[Any]]]:
+        """Sign own facts, count them in the table, and spread them once they are on disk.
+
+        Raises LocalError, with nothing changed, when the table has no room.
+        """
+        verified: list[Verified[Any]] = list(self.parts.author.sign(facts))
+        for place, fact in enumerate(verified):
+            try:
+                self.mark(self.parts.table.add(fact))
+            except RemoteError as full:
+                if place:
+                    self.parts.gossip.publish(now, Family.TASKS, verified[:place], want)
+                raise table_full(full) from None
+            self.sight(now, fact)
+        return self.parts.gossip.publish(now, Family.TASKS, verified, want), verified
+
+    def publish_evidence(self, now: Now, fact: Verified[Any], evidence: Evidence) -> None:
+        """Copy the membership fact a claim will cite into the family of task facts."""
+        try:
+            self.mark(self.parts.table.add_evidence(evidence))
+        except RemoteError as full:
+            raise table_full(full) from None
+        if not self.parts.gossip.holds(Family.TASKS, fact.id):
+            self.parts.gossip.publish(now, Family.TASKS, [fact])
+
+    def mark(self, tasks: Iterable[TaskId]) -> None:
+        """Have a second look at these tasks before the turn ends."""
+        self.changed.update(dict.fromkeys(tasks))
+
+    def sight(self, now: Now, fact: Verified[Any]) -> None:
+        """Remember when a fact was first seen here."""
+        if fact.id in self.sightings:
+            return
+        self.sightings[fact.id] = wall_ms(now)
+        if len(self.sightings) > self.parts.params.sightings_max:
+            del self.sightings[next(iter(self.sightings))]
+
+    def after_commit(
+        self,
+        number: CommitNumber,
+        done: Callable[[Now], None],
+        failed: Callable[[Now, LocalError], None],
+    ) -> None:
+        """Do something once a commit is on disk, or something else once that has failed."""
+        self.commit_waits.append(CommitWait(number, done, failed))
+
+    def answer(self, now: Now, asker: Asker, result: Json) -> None:
+        """Answer a request, and everybody who sent the same."""
+        self._conclude(now, asker, Answer(result))
+
+    def refuse(self, now: Now, asker: Asker, error: LocalError, *, had_effect: bool) -> None:
+        """Refuse a request; one without effect may be tried again under the same id."""
+        if had_effect:
+            self._conclude(now, asker, Answer.of_error(error))
+            return
+        askers, rows = self.requests.forget(asker.key)
+        if rows:
+            self.parts.outbox.commit(*rows)
+        for one in (asker, *askers):
+            self.parts.outbox.refuse(one.client, one.request, error)
+
+    def _conclude(self, now: Now, asker: Asker, answer: Answer) -> None:
+        askers, rows = self.requests.finish(now, asker.key, answer)
+        if rows:
+            self.parts.outbox.commit(*rows)
+        for one in (asker, *askers):
+            self.reply(one, answer)
+
+    def reply(self, asker: Asker, answer: Answer) -> None:
+        """Send an answer to one client."""
+        error = answer.as_error()
+        if error is None:
+            self.parts.outbox.reply(asker.client, asker.request, answer.result)
+        else:
+            self.parts.outbox.refuse(asker.client, asker.request, error)
+
+    def check_room(self) -> None:
+        """Raise LocalError when too many requests are under way."""
+        self.waiters.check_room(len(self.commit_waits) + self.under_way)
+
+    def record(self, text: str) -> Record:
+        """Return the record of a task as a client names it; raises LocalError(not_found)."""
+        try:
+            task = parse_task_text(text)
+        except (ValueError, OverflowError):
+            raise LocalError(
+                "not_found", f"{text!r} is not a task id", "take one from `mesh task list`"
+            ) from None
+        record = self.parts.table.record(task)
+        if record is None or record.spec is None:
+            raise LocalError(
+                "not_found",
+                f"no task {text} is known here",
+                "look at `mesh task list`; a task submitted elsewhere takes a moment to arrive",
+            )
+        return record
+
+    def known(self, task: TaskId) -> Record:
+        """Return the record of a task that is in the table."""
+        record = self.parts.table.record(task)
+        assert record is not None
+        return record
+
+    def is_owner(self, holding: Holding) -> bool:
+        """Whether the table says that a claim of this node owns its task, unended."""
+        record = self.parts.table.record(holding.task)
+        if record is None or record.owner is None or record.state in TERMINAL:
+            return False
+        return record.owner.fact.id == holding.claim.id and record.owner.ended_by is None
+
+    def note_copies(self, task: TaskId, copies: int) -> None:
+        """Remember on how many disks a task is known to be."""
+        shown = self.shown.get(task)
+        if shown is not None and shown.copies < copies:
+            self.shown[task] = Shown(
+                shown.state, shown.claim, shown.winner, shown.updated_ms, copies
+            )
+
+    def close_holding(self, holding: Holding, phase: Phase) -> None:
+        """End a claim of this node on disk and in memory; somebody may use its room."""
+        client = holding.client
+        self.parts.outbox.commit(self.sessions.close(holding, phase))
+        session = None if client is None else self.sessions.session(client)
+        if session is not None:
+            self.stirred.update(self.waiters.kinds_of_client(session.client))
+
+
+def table_full(error: RemoteError) -> LocalError:
+    """Return the error for a fact that the table has no room for."""
+    return LocalError(
+        "table_full",
+        f"the claim table is full: {error.detail}",
+        "wait until finished tasks are forgotten",
+    )
+
+
+def wall_ms(now: Now) -> int:
+    """Return the wall time in milliseconds, for display."""
+    return min(max(int(now.wall * 1000), 0), (1 << 64) - 1)
+
+
+def task_name(holding: Holding) -> str:
+    """Return the id of a claim's task as clients see it."""
+    return task_text(holding.task)

@@ -1,0 +1,305 @@
+"""The state of one task, derived from nothing but the set of facts held about it.
+
+Picture a heap of signed notes on a desk. Whoever comes in reads them all and knows who owns the
+task; it does not matter in which order they were put down. So nothing is remembered between two
+readings, and two nodes with the same notes read the same state. Two rules make the reading stable:
+a note is never taken back by another note (a valid claim stays valid whatever is added), and among
+valid claims the greatest token owns. So the owner's token never goes back, and a completed task
+stays completed.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mesh.core.claims.facts import (
+    Attempt,
+    AttemptKind,
+    Cancel,
+    Claim,
+    Evidence,
+    Progress,
+    ProgressState,
+    Result,
+    Spec,
+)
+from mesh.core.claims.task_facts import TaskFacts
+from mesh.core.identity import FactId, NodeId, TaskId
+from mesh.core.snapshot import TaskState
+from mesh.core.wire.envelope import Verified
+
+Token = tuple[int, int, NodeId, bytes]
+"""(epoch, rank, node, nonce): who outranks whom, and what a resource is fenced with."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimView:
+    """One claim and what its author has said about it; nobody else's words count.
+
+    Of several attempts or results on one claim the least id is shown; any of them ends or
+    completes it.
+    """
+
+    fact: Verified[Claim]
+    valid: bool
+    progress: Verified[Progress] | None
+    """The greatest (boot, number)."""
+    started: bool
+    attempt: Verified[Attempt] | None
+    result: Verified[Result] | None
+    ended_by: FactId | None
+    """The task fact with which the author gave the claim up: released, or an attempt."""
+    released: bool
+
+    @property
+    def used(self) -> bool:
+        """Whether the claim costs an attempt: started, and neither released nor declined."""
+        declined = self.attempt is not None and self.attempt.fact.kind == AttemptKind.DECLINED
+        return self.started and not self.released and not declined
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the facts held about one task add up to."""
+
+    task: TaskId
+    spec: Verified[Spec] | None
+    """The effective one; None while only facts that cite it have arrived."""
+    claims: tuple[ClaimView, ...]
+    """All that are held, valid or not, by token, rising."""
+    owner: ClaimView | None
+    """The greatest valid claim, ended or not."""
+    state: TaskState
+    epoch: int
+    """The owner's; 0 while there is none."""
+    starts: int
+    """Valid claims, outranked ones too, on which work was begun."""
+    attempts_used: int
+    winner: Verified[Result] | None
+    superseded: tuple[Verified[Result], ...]
+    """Results of valid claims that another result outranks, rising."""
+    canceled: bool
+    """Whether a cancel counts; a completed task keeps its result all the same."""
+
+    @property
+    def attempts_left(self) -> bool:
+        """Whether the task may be started once more."""
+        return self.spec is not None and self.attempts_used < self.spec.fact.max_attempts
+
+    @property
+    def claimable(self) -> bool:
+        """Whether the facts about the task alone leave it open to be claimed."""
+        return self.state is TaskState.SUBMITTED and self.attempts_left
+
+
+def nobody(_node: NodeId) -> bool:
+    """Whether a node is an admin, in a mesh that has none."""
+    return False
+
+
+def token_key(claim: Verified[Claim]) -> Token:
+    """Return the token of a claim as something that sorts."""
+    fact = claim.fact
+    return (fact.epoch, fact.rank, claim.author, fact.nonce)
+
+
+def token_text(claim: Verified[Claim]) -> str:
+    """Return the token as text of fixed width: string order is token order."""
+    epoch, rank, node, nonce = token_key(claim)
+    return f"{epoch:08x}-{rank:016x}-{node.hex()}-{nonce.hex()}"
+
+
+def history(facts: TaskFacts) -> tuple[Verified[Any], ...]:
+    """Return the facts as they tell the story: specs, each claim with what cites it, the rest.
+
+    Claims stand by token; the order is a function of the set, like everything here.
+    """
+    heap = _Heap(facts)
+    told: list[Verified[Any]] = sorted(heap.specs.values(), key=_by_id)
+    for claim in heap.claims:
+        said = heap.said.pop(claim.signed.id, [])
+        told += [claim, *sorted(said, key=_by_chapter)]
+    told += sorted(heap.cancels, key=_by_id)
+    stray = [verified for said in heap.said.values() for verified in said]
+    return (*told, *sorted(stray, key=_by_id))
+
+
+def derive(
+    facts: TaskFacts,
+    evidence: Mapping[FactId, Evidence],
+    is_admin: Callable[[NodeId], bool] = nobody,
+) -> Record:
+    """Return the record of a task: a pure function of these sets, whatever their order."""
+    heap = _Heap(facts)
+    heap.validate(evidence)
+    views = tuple(heap.view(claim) for claim in heap.claims)
+    valid = [view for view in views if view.valid]
+    owner = valid[-1] if valid else None
+    results = heap.results(valid)
+    spec = min(heap.specs.values(), key=_by_id) if heap.specs else None
+    attempts_used = sum(view.used for view in valid)
+    winner = results[-1] if results else None
+    canceled = bool(heap.cancels) and heap.is_canceled(is_admin)
+    spent = spec is not None and attempts_used >= spec.fact.max_attempts
+    return Record(
+        task=facts.task,
+        spec=spec,
+        claims=views,
+        owner=owner,
+        state=_state(owner, completed=winner is not None, canceled=canceled, spent=spent),
+        epoch=owner.fact.fact.epoch if owner else 0,
+        starts=sum(view.started for view in valid),
+        attempts_used=attempts_used,
+        winner=winner,
+        superseded=tuple(results[:-1]),
+        canceled=canceled,
+    )
+
+
+def _by_id(verified: Verified[Any]) -> FactId:
+    return verified.signed.id
+
+
+def _by_token(claim: Verified[Claim]) -> tuple[int, int, NodeId, bytes, FactId]:
+    fact = claim.fact
+    return (fact.epoch, fact.rank, claim.author, fact.nonce, claim.signed.id)
+
+
+def _by_number(progress: Verified[Progress]) -> tuple[int, int, FactId]:
+    return (progress.fact.boot, progress.fact.number, progress.signed.id)
+
+
+def _by_chapter(said: Verified[Any]) -> tuple[int, int, int, FactId]:
+    fact = said.fact
+    if isinstance(fact, Progress):
+        return (0, fact.boot, fact.number, said.signed.id)
+    return (1 if isinstance(fact, Attempt) else 2, 0, 0, said.signed.id)
+
+
+def _state(owner: ClaimView | None, *, completed: bool, canceled: bool, spent: bool) -> TaskState:
+    if completed:
+        return TaskState.COMPLETED
+    if canceled:
+        return TaskState.CANCELED
+    if owner is None:
+        return TaskState.SUBMITTED
+    if owner.ended_by is None:
+        return TaskState.WORKING
+    return TaskState.FAILED if spent else TaskState.SUBMITTED
+
+
+def _least(found: Iterable[Verified[Any]]) -> Verified[Any] | None:
+    return min(found, key=_by_id, default=None)
+
+
+@dataclass(slots=True)
+class _Heap:
+    """The facts of one task, sorted out by kind; claims by token."""
+
+    facts: TaskFacts
+    specs: dict[FactId, Verified[Spec]] = field(default_factory=dict)
+    claims: list[Verified[Claim]] = field(default_factory=list)
+    said: dict[FactId, list[Verified[Any]]] = field(default_factory=dict)
+    """Progress, attempts and results by the claim that they cite, whoever wrote them."""
+    cancels: list[Verified[Cancel]] = field(default_factory=list)
+    valid: dict[FactId, Verified[Claim]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for verified in self.facts:
+            fact = verified.fact
+            if isinstance(fact, Spec):
+                self.specs[verified.signed.id] = verified
+            elif isinstance(fact, Claim):
+                self.claims.append(verified)
+            elif isinstance(fact, Cancel):
+                self.cancels.append(verified)
+            else:
+                self.said.setdefault(fact.claim, []).append(verified)
+        self.claims.sort(key=_by_token)
+
+    def validate(self, evidence: Mapping[FactId, Evidence]) -> None:
+        """Find the valid claims; epochs rise, so what a claim supersedes was judged before it."""
+        for claim in self.claims:
+            if claim.fact.spec in self.specs and self._is_valid(claim, evidence):
+                self.valid[claim.signed.id] = claim
+
+    def _is_valid(self, claim: Verified[Claim], evidence: Mapping[FactId, Evidence]) -> bool:
+        fact = claim.fact
+        if fact.epoch == 1:
+            return True
+        assert fact.supersedes is not None
+        assert fact.because is not None
+        before = self.valid.get(fact.supersedes)
+        if before is None or before.fact.epoch + 1 != fact.epoch:
+            return False
+        reason = self.facts.get(fact.because)
+        if reason is not None:
+            return _ends(reason, before)
+        proof = evidence.get(fact.because)
+        return (
+            proof is not None
+            and proof.subject == before.author
+            and proof.ended_boot >= before.fact.boot
+        )
+
+    def view(self, claim: Verified[Claim]) -> ClaimView:
+        """Return a claim with what its own author has said about it."""
+        id_, author = claim.signed.id, claim.author
+        progress: list[Verified[Progress]] = []
+        attempts: list[Verified[Attempt]] = []
+        results: list[Verified[Result]] = []
+        for said in self.said.get(id_, ()):
+            if said.author != author:
+                continue
+            fact = said.fact
+            if isinstance(fact, Progress):
+                progress.append(said)
+            elif isinstance(fact, Attempt):
+                attempts.append(said)
+            else:
+                results.append(said)
+        released = [said for said in progress if said.fact.state == ProgressState.RELEASED]
+        ended_by = _least([*released, *attempts])
+        return ClaimView(
+            fact=claim,
+            valid=id_ in self.valid,
+            progress=max(progress, key=_by_number, default=None),
+            started=any(said.fact.state == ProgressState.STARTED for said in progress),
+            attempt=_least(attempts),
+            result=_least(results),
+            ended_by=ended_by.signed.id if ended_by else None,
+            released=bool(released),
+        )
+
+    def results(self, valid: Iterable[ClaimView]) -> list[Verified[Result]]:
+        """Return the results that count: by token, and on one claim the least id last."""
+        found: list[Verified[Result]] = []
+        for view in valid:
+            if view.result is not None:
+                claim = view.fact
+                mine = [
+                    said
+                    for said in self.said[claim.signed.id]
+                    if isinstance(said.fact, Result) and said.author == claim.author
+                ]
+                found += sorted(mine, key=_by_id, reverse=True)
+        return found
+
+    def is_canceled(self, is_admin: Callable[[NodeId], bool]) -> bool:
+        """Whether a cancel is by a submitter, by the author of a valid claim or by an admin."""
+        allowed = {spec.author for spec in self.specs.values()}
+        allowed |= {claim.author for claim in self.valid.values()}
+        return any(
+            cancel.fact.spec in self.specs and (cancel.author in allowed or is_admin(cancel.author))
+            for cancel in self.cancels
+        )
+
+
+def _ends(reason: Verified[Any], claim: Verified[Claim]) -> bool:
+    """Whether a task fact is the claimant's own word that this claim is over."""
+    fact = reason.fact
+    if isinstance(fact, Progress):
+        over = fact.state == ProgressState.RELEASED
+    else:
+        over = isinstance(fact, Attempt)
+    return over and reason.author == claim.author and fact.claim == claim.signed.id

@@ -1,0 +1,112 @@
+"""What clients are told when a task or a claim is not theirs, each with what to do next."""
+
+from collections.abc import Callable
+
+from mesh.core.claims.record import Record, token_text
+from mesh.core.claims.views import TERMINAL
+from mesh.core.effects import Json
+from mesh.core.errors import LocalError
+from mesh.core.identity import NodeId, task_text
+from mesh.core.snapshot import TaskState
+
+NodeName = Callable[[NodeId], str]
+
+
+def winner_of(record: Record) -> tuple[NodeId | None, str | None]:
+    """Return whose word counts for a task, and under which token."""
+    if record.winner is not None:
+        claim = next(v.fact for v in record.claims if v.fact.id == record.winner.fact.claim)
+        return record.winner.author, token_text(claim)
+    if record.owner is not None:
+        return record.owner.fact.author, token_text(record.owner.fact)
+    return None, None
+
+
+def lost_body(record: Record, token: str) -> dict[str, Json]:
+    """Return what the loser of a claim is told."""
+    by, by_token = winner_of(record)
+    if record.state is TaskState.CANCELED:
+        reason = "canceled"
+    elif record.state in TERMINAL or by_token is None or by_token[:8] != token[:8]:
+        reason = "superseded"  # a later epoch, or somebody's result
+    else:
+        reason = "outranked"
+    return {
+        "task": task_text(record.task),
+        "token": token,
+        "by": None if by is None else by.hex(),
+        "by_token": by_token,
+        "reason": reason,
+    }
+
+
+def claim_lost(record: Record, name: NodeName) -> LocalError:
+    """Return the error for a claim that does not own its task any more."""
+    if record.state is TaskState.CANCELED:
+        return LocalError(
+            "claim_lost",
+            f"task {task_text(record.task)} is canceled",
+            "stop the work; keep what is worth keeping",
+        )
+    by, token = winner_of(record)
+    who = "nobody" if by is None else f"{name(by)} ({by.hex()})"
+    return LocalError(
+        "claim_lost",
+        f"task {task_text(record.task)} belongs to {who}, token {token}",
+        "stop the work and claim another task",
+    )
+
+
+def already_finished(record: Record) -> LocalError:
+    """Return the error for a task that is over."""
+    return LocalError(
+        "already_finished",
+        f"task {task_text(record.task)} is {record.state.value}",
+        "look at it with `mesh task show`; to do it again, submit it again",
+    )
+
+
+def not_open(record: Record, name: NodeName) -> LocalError:
+    """Return the error for a task that cannot be claimed now."""
+    if record.state in TERMINAL:
+        return already_finished(record)
+    text, owner = task_text(record.task), record.owner
+    if record.state is TaskState.WORKING and owner is not None:
+        return LocalError(
+            "already_owned",
+            f"task {text} belongs to {name(owner.fact.author)} ({owner.fact.author.hex()}), "
+            f"token {token_text(owner.fact)}",
+            "wait for it with `mesh task wait`, or claim with --wait to get it if it is given back",
+        )
+    return LocalError(
+        "no_task",
+        f"task {text} rests until it may be tried again",
+        "claim it with --wait",
+    )
+
+
+def no_task(kinds: tuple[str, ...]) -> LocalError:
+    """Return the error for a wait in which nothing could be claimed."""
+    return LocalError(
+        "no_task",
+        f"no task of kind {', '.join(kinds)} can be claimed",
+        "wait longer with --wait, or look at `mesh task list`",
+    )
+
+
+def no_capacity() -> LocalError:
+    """Return the error for an agent whose hands are full."""
+    return LocalError(
+        "no_capacity",
+        "this agent holds as many tasks as it has capacity for",
+        "complete or release one, or attach with a higher capacity",
+    )
+
+
+def not_settled(record: Record) -> LocalError:
+    """Return the error for work on a claim that may not start yet."""
+    return LocalError(
+        "not_settled",
+        f"the claim on task {task_text(record.task)} may still be lost",
+        "wait for the notification task.settled",
+    )

@@ -1,0 +1,117 @@
+"""Wait before acting: a claim may start once everybody knows of it, or had time to object.
+
+Two nodes that claim at the same moment each see only their own claim for as long as the network
+takes. So a claimant holds still until every alive peer has acknowledged its claim (then nobody can
+know of a greater one that the claimant does not hear of), or, when somebody stays silent, for a
+window W. A window shorter than real propagation is worthless, so W is measured: the p99 of the
+last pushes from the hand-over to the socket until the acknowledgement.
+"""
+
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from mesh.core.effects import CommitNumber
+from mesh.core.gossip.vocabulary import PushNumber
+from mesh.core.identity import NodeId
+from mesh.core.instants import NEVER, Instant, later
+from mesh.core.params import ClaimParams
+
+TRUSTED_SAMPLES = 16
+"""Below so many samples their p99 says little: the first value remains the least."""
+
+
+@dataclass(slots=True)
+class Samples:
+    """How long acknowledgements took, and the window that follows from it."""
+
+    params: ClaimParams
+    _recent: deque[float] = field(default_factory=deque)
+    _sorted: list[float] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self._recent)
+
+    def add(self, delay_s: float) -> None:
+        """Count one acknowledgement; beyond `settle_samples` the oldest goes."""
+        self._recent.append(delay_s)
+        insort(self._sorted, delay_s)
+        if len(self._recent) > self.params.settle_samples:
+            del self._sorted[bisect_left(self._sorted, self._recent.popleft())]
+
+    def window_s(self) -> float:
+        """Return W: the p99 of the samples (nearest rank), within floor and ceiling."""
+        params = self.params
+        count = len(self._sorted)
+        measured = self._sorted[-(-99 * count // 100) - 1] if count else 0.0
+        low = params.settle_floor_s
+        if count < TRUSTED_SAMPLES:
+            low = max(low, params.settle_first_s)
+        return min(max(low, measured), params.settle_ceiling_s)
+
+
+@dataclass(slots=True)
+class Settle:
+    """One push of a claim under way: is it on disk, has it left, and who acknowledged it?"""
+
+    push: PushNumber
+    commit: CommitNumber
+    acknowledged: dict[NodeId, None] = field(default_factory=dict)
+    handed_over: Instant | None = None
+    window_s: float = 0.0
+
+    def hand_over(self, at: Instant, window_s: float) -> None:
+        """The push's own commit is done: it leaves the node now, and the window opens."""
+        self.handed_over = at
+        self.window_s = window_s
+
+    def acknowledge(self, peer: NodeId, at: Instant) -> float | None:
+        """Count a peer; returns how long it took, once per peer and only after the hand-over."""
+        if self.handed_over is None or peer in self.acknowledged:
+            return None
+        self.acknowledged[peer] = None
+        return at - self.handed_over
+
+    def deadline(self) -> Instant:
+        """Return when the window ends."""
+        return NEVER if self.handed_over is None else later(self.handed_over, self.window_s)
+
+    def known_to(self, alive: Iterable[NodeId]) -> bool:
+        """Whether every alive peer acknowledged; true when there is none."""
+        return all(peer in self.acknowledged for peer in alive)
+
+    def may_start(self, at: Instant, alive: Iterable[NodeId]) -> bool:
+        """Whether the wait is over, as far as time and peers go."""
+        if self.handed_over is None:
+            return False
+        return at >= self.deadline() or self.known_to(alive)
+
+    def restart(self, at: Instant, window_s: float, fresh: Iterable[NodeId]) -> None:
+        """Wait anew after the host slept: only peers heard since then still count."""
+        heard = dict.fromkeys(fresh)
+        self.acknowledged = {peer: None for peer in self.acknowledged if peer in heard}
+        if self.handed_over is not None:
+            self.hand_over(at, window_s)
+
+
+@dataclass(slots=True)
+class Copies:
+    """A durable write under way: on how many disks is it, and is that enough?"""
+
+    push: PushNumber
+    wanted: int
+    deadline: Instant
+    committed: bool = False
+    durable: dict[NodeId, None] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """How many nodes are known to hold it on disk."""
+        return self.committed + len(self.durable)
+
+    def is_over(self, at: Instant, peers_alive: int) -> bool:
+        """Whether to answer: enough copies, nobody there to make another, or it took too long."""
+        if not self.committed:
+            return False
+        return self.count >= min(self.wanted, 1 + peers_alive) or at >= self.deadline

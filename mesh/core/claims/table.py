@@ -1,0 +1,247 @@
+"""The claim table: every task fact that is held, the record of each task, and two indexes.
+
+Adding a fact only files it and marks its task; records and indexes are brought up to date when
+somebody asks. What a fact adds up to with others is decided in `record.derive` alone.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from mesh.core.claims.backlog import Backlog
+from mesh.core.claims.facts import Cancel, Claim, Evidence, TaskFact
+from mesh.core.claims.held_back import HeldBack
+from mesh.core.claims.record import Record, derive, history
+from mesh.core.claims.rules import check_fact
+from mesh.core.claims.task_facts import TaskFacts
+from mesh.core.errors import Refusal, RemoteError
+from mesh.core.identity import FactId, MeshId, NodeId, TaskId
+from mesh.core.params import ClaimParams
+from mesh.core.snapshot import TaskState
+from mesh.core.wire.envelope import Verified
+
+
+class _Entry:
+    """One task: its facts, its record once asked for, and its places in the indexes."""
+
+    __slots__ = ("facts", "owner", "place", "record")
+
+    def __init__(self, facts: TaskFacts) -> None:
+        self.facts = facts
+        self.record: Record | None = None
+        self.place: tuple[str, int] | None = None
+        self.owner: NodeId | None = None
+
+
+class Table:
+    """All tasks that one node knows of.
+
+    Bounds: `tasks_max` tasks and as many pieces of evidence, `facts_per_author_max` facts of one
+    author in all and `held_back_max` of them waiting for what they cite,
+    `task_facts_per_author_max` about one task and `claims_per_epoch_max` claims in one epoch.
+    Beyond a bound the newest is refused. What one author may say it has reached first in its own
+    table, so an honest author is refused by itself and never by half of the mesh.
+    """
+
+    def __init__(
+        self, mesh: MeshId, params: ClaimParams, is_admin: Callable[[NodeId], bool]
+    ) -> None:
+        self.mesh = mesh
+        self._params = params
+        self._is_admin = is_admin
+        self._entries: dict[TaskId, _Entry] = {}
+        self._evidence: dict[FactId, Evidence] = {}
+        self._counts: dict[NodeId, int] = {}
+        self._held_back = HeldBack(params.held_back_max)
+        self._stale: dict[TaskId, _Entry] = {}
+        self._backlog = Backlog()
+        self._owned: dict[NodeId, dict[TaskId, None]] = {}
+        self._with_cancels: dict[TaskId, None] = {}
+
+    # ---- facts
+
+    def check(self, verified: Verified[TaskFact]) -> None:
+        """Raise RemoteError(BROKEN_RULE or AUTHOR_MISMATCH) when a fact can never count."""
+        check_fact(verified)
+
+    def add(self, verified: Verified[Any]) -> tuple[TaskId, ...]:
+        """Hold a checked fact; return the tasks whose record may have changed.
+
+        A fact that is held already changes nothing. Raises RemoteError(OVER_CAP).
+        """
+        return self._add(verified, bounded=True)
+
+    def restore(self, verified: Verified[Any]) -> None:
+        """Hold a checked fact from this node's own disk; raises RemoteError(OVER_CAP).
+
+        Rows come back in any order, so more facts than `held_back_max` may wait meanwhile.
+        """
+        self._add(verified, bounded=False)
+
+    def add_evidence(self, evidence: Evidence) -> tuple[TaskId, ...]:
+        """Hold what proves that boots of a node are over; return the tasks that cite it.
+
+        Raises RemoteError(OVER_CAP), except for evidence that a held claim waits for.
+        """
+        known = self._evidence.get(evidence.id)
+        if known is not None:
+            assert known == evidence
+            return ()
+        if len(self._evidence) >= self._params.tasks_max and not any(
+            isinstance(waiter.fact, Claim) and waiter.fact.because == evidence.id
+            for waiter in self._held_back.waiters(evidence.id)
+        ):
+            raise RemoteError(Refusal.OVER_CAP, "no room for evidence that no claim cites")
+        self._evidence[evidence.id] = evidence
+        return self._release_waiters(evidence.id)
+
+    def evidence(self, id_: FactId) -> Evidence | None:
+        """Return the evidence with this id, when it is held."""
+        return self._evidence.get(id_)
+
+    def recheck_admins(self) -> tuple[TaskId, ...]:
+        """Read all cancels again after the set of admins has changed; return what it changed."""
+        changed = []
+        for task in self._with_cancels:
+            before = self.record(task)
+            self._mark(self._entries[task])
+            if self.record(task) != before:
+                changed.append(task)
+        return tuple(changed)
+
+    # ---- reading
+
+    def record(self, task: TaskId) -> Record | None:
+        """Return what the facts about a task add up to; None when none is held."""
+        entry = self._entries.get(task)
+        if entry is None:
+            return None
+        return entry.record or self._derive(entry)
+
+    def tasks(self) -> Iterator[TaskId]:
+        """Return all tasks in the order in which they were first heard of."""
+        return iter(tuple(self._entries))
+
+    def facts_of(self, task: TaskId) -> tuple[Verified[Any], ...]:
+        """Return the facts about a task: specs, each claim with what cites it by token, cancels."""
+        entry = self._entries.get(task)
+        return history(entry.facts) if entry else ()
+
+    def claimable(self, task: TaskId) -> bool:
+        """Whether the task facts alone leave a task open to be claimed."""
+        record = self.record(task)
+        return record is not None and record.claimable
+
+    def claimable_of(self, kinds: tuple[str, ...]) -> Iterator[TaskId]:
+        """Return the claimable tasks of some kinds, oldest first; changes meanwhile are seen."""
+        self._refresh()
+        for task in self._backlog.walk(kinds):
+            if self.claimable(task):
+                yield task
+
+    def owned_by(self, node: NodeId) -> Iterator[TaskId]:
+        """Return the tasks in state working whose owner is this node."""
+        self._refresh()
+        return iter(tuple(self._owned.get(node, ())))
+
+    def sizes(self) -> tuple[tuple[str, int, int], ...]:
+        """Return (name, entries, cap) of what is bounded for the table as a whole."""
+        high = self._params.tasks_max
+        return (("tasks", len(self._entries), high), ("evidence", len(self._evidence), high))
+
+    # ---- filing
+
+    def _add(self, verified: Verified[Any], *, bounded: bool) -> tuple[TaskId, ...]:
+        id_, task, author = verified.signed.id, verified.fact.task, verified.author
+        entry = self._entries.get(task)
+        if entry is None:
+            if len(self._entries) >= self._params.tasks_max:
+                raise RemoteError(Refusal.OVER_CAP, f"{self._params.tasks_max} tasks are held")
+            entry = _Entry(TaskFacts(task))
+        elif id_ in entry.facts:
+            return ()
+        self._check_room(verified, entry.facts)
+        missing = entry.facts.missing(verified, self._evidence)
+        if missing:
+            if bounded:
+                self._held_back.check_room(author)
+            self._held_back.hold(verified, missing)
+        self._entries[task] = entry
+        self._counts[author] = self._counts.get(author, 0) + 1
+        entry.facts.add(verified)
+        if isinstance(verified.fact, Cancel):
+            self._with_cancels[task] = None
+        self._mark(entry)
+        self._release_waiters(id_)
+        return (task,)
+
+    def _check_room(self, verified: Verified[Any], facts: TaskFacts) -> None:
+        author, fact, params = verified.author, verified.fact, self._params
+        if self._counts.get(author, 0) >= params.facts_per_author_max:
+            raise RemoteError(Refusal.OVER_CAP, "too many facts of one author")
+        if facts.count_of(author) >= params.task_facts_per_author_max:
+            raise RemoteError(Refusal.OVER_CAP, "too many facts of one author about one task")
+        if not isinstance(fact, Claim):
+            return
+        if facts.claims_of(author, fact.epoch) >= params.claims_per_epoch_max:
+            raise RemoteError(Refusal.OVER_CAP, "too many claims of one author in one epoch")
+
+    def _release_waiters(self, cited: FactId) -> tuple[TaskId, ...]:
+        """Count the facts that lacked only this one; return the tasks that it may change."""
+        touched: dict[TaskId, None] = {}
+        for waiter in self._held_back.waiters(cited):
+            entry = self._entries[waiter.fact.task]
+            lacking = entry.facts.missing(waiter, self._evidence)
+            if cited in lacking:
+                continue
+            if not lacking:
+                self._held_back.release(waiter)
+            self._mark(entry)
+            touched[entry.facts.task] = None
+        return tuple(touched)
+
+    # ---- records and indexes
+
+    def _mark(self, entry: _Entry) -> None:
+        entry.record = None
+        self._stale[entry.facts.task] = entry
+
+    def _refresh(self) -> None:
+        for entry in tuple(self._stale.values()):
+            self._derive(entry)
+
+    def _derive(self, entry: _Entry) -> Record:
+        record = derive(entry.facts, self._evidence, self._is_admin)
+        entry.record = record
+        del self._stale[record.task]
+        self._file_claimable(entry, record)
+        self._file_owner(entry, record)
+        return record
+
+    def _file_claimable(self, entry: _Entry, record: Record) -> None:
+        place = None
+        if record.claimable:
+            assert record.spec is not None
+            place = (record.spec.fact.kind, record.spec.fact.created_ms)
+        if place == entry.place:
+            return
+        if entry.place is not None:
+            self._backlog.remove(entry.place[0], (entry.place[1], record.task))
+        if place is not None:
+            self._backlog.add(place[0], (place[1], record.task))
+        entry.place = place
+
+    def _file_owner(self, entry: _Entry, record: Record) -> None:
+        owner = None
+        if record.state is TaskState.WORKING:
+            assert record.owner is not None
+            owner = record.owner.fact.author
+        if owner == entry.owner:
+            return
+        if entry.owner is not None:
+            owned = self._owned[entry.owner]
+            del owned[record.task]
+            if not owned:
+                del self._owned[entry.owner]
+        if owner is not None:
+            self._owned.setdefault(owner, {})[record.task] = None
+        entry.owner = owner

@@ -1,0 +1,105 @@
+"""When may a claim of somebody else be superseded: never because time has passed, always by a fact.
+
+An owner whose node left is free at once. After a verdict its agents may still live, so there is a
+grace; a node that came back gets a grace in which its agents re-attach. A released or failed claim
+needs none of this: its own fact is the reason.
+"""
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Protocol
+
+from mesh.core.claims.facts import AttemptKind, Evidence, Spec
+from mesh.core.claims.record import ClaimView
+from mesh.core.identity import Boot, NodeId, TaskId
+from mesh.core.instants import Instant, later
+from mesh.core.params import ClaimParams
+from mesh.core.wire.envelope import Verified
+
+JITTER_SHARE = 0.25
+BACKOFF_DOUBLINGS_MAX = 32
+
+
+class Ended(Protocol):
+    """What membership knows about the end of a node's boot, with the fact that proves it."""
+
+    @property
+    def fact(self) -> Verified[Any]:
+        """The leave, the verdict or the newer presence."""
+        ...
+
+    @property
+    def subject(self) -> NodeId:
+        """Whose boots are over."""
+        ...
+
+    @property
+    def ended_boot(self) -> Boot:
+        """This boot and all before it are over."""
+        ...
+
+    @property
+    def local(self) -> bool:
+        """Whether no majority stands behind it."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """`left`, `verdict` or `restarted`."""
+        ...
+
+    @property
+    def since(self) -> Instant:
+        """When this node learned of it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Graces:
+    """How long the agents of an ended node keep their claims."""
+
+    orphan_s: float
+    """After a verdict, unless the task says otherwise."""
+    resume_s: float
+    """After a restart."""
+
+
+def session_boot(view: ClaimView) -> Boot:
+    """Return the boot in which the claim was last known to live: of its claim or its progress."""
+    boot = view.fact.fact.boot
+    return boot if view.progress is None else max(boot, view.progress.fact.boot)
+
+
+def free_at(ended: Ended, spec: Spec, graces: Graces) -> Instant:
+    """Return when a claim may be superseded whose owner's boot has ended."""
+    if ended.kind == "left":
+        return ended.since
+    if ended.kind == "restarted":
+        return later(ended.since, graces.resume_s)
+    own_ms = spec.orphan_grace_ms
+    return later(ended.since, graces.orphan_s if own_ms is None else own_ms / 1000)
+
+
+def evidence_of(ended: Ended) -> Evidence:
+    """Return the reason as the table wants it."""
+    return Evidence(ended.fact.id, ended.subject, ended.ended_boot, ended.local, ended.kind)
+
+
+def retry_delay_s(view: ClaimView, spec: Spec, attempts_used: int, params: ClaimParams) -> float:
+    """Return the wait before the next attempt: doubled each time, with a jitter all compute alike.
+
+    Only failures cost a wait; an attempt that was lost or declined says nothing about the task.
+    """
+    attempt = view.attempt
+    if attempt is None or attempt.fact.kind not in {AttemptKind.FAILED, AttemptKind.TIMED_OUT}:
+        return 0.0
+    doublings = min(max(attempts_used, 1) - 1, BACKOFF_DOUBLINGS_MAX)
+    delay_s = spec.backoff_ms / 1000 * float(1 << doublings)
+    spread = 1 - JITTER_SHARE * jitter(view.fact.fact.task, view.fact.fact.epoch)
+    return min(delay_s, params.backoff_high_s) * spread
+
+
+def jitter(task: TaskId, epoch: int) -> float:
+    """Return a number in [0, 1) that depends on the task and the epoch alone."""
+    digest = blake2b(b"mesh-backoff-v1\0" + task + epoch.to_bytes(4, "big"), digest_size=4)
+    return int.from_bytes(digest.digest(), "big") / 2**32

@@ -1,0 +1,157 @@
+"""After the host slept: nothing starts until the mesh has been heard again.
+
+While a machine sleeps, the others may have given its claims away. So on waking every claim is
+suspended, its peers are told so, and only when they have acknowledged that (or, some staying
+silent, a settle window after the first did) may anything start. Whoever knows of a greater claim
+answers with it, before that.
+"""
+
+from dataclasses import dataclass, field
+
+from mesh.core.claims.claiming import Claiming
+from mesh.core.claims.facts import ProgressState, TaskFact
+from mesh.core.claims.ledger import Ledger, task_name
+from mesh.core.claims.record import token_text
+from mesh.core.claims.requests import Asker
+from mesh.core.claims.sessions import Holding, Phase
+from mesh.core.claims.timers import TimerName
+from mesh.core.claims.writing import Writing
+from mesh.core.commands import TaskStart
+from mesh.core.effects import ClientId
+from mesh.core.errors import LocalError
+from mesh.core.gossip.vocabulary import PushNumber, Want
+from mesh.core.identity import NodeId
+from mesh.core.instants import Instant, Now, later
+
+BATCH_FACTS_MAX = 64
+ROUND = TimerName("round")
+
+
+@dataclass(slots=True)
+class Waking:
+    """One fresh round after a suspend."""
+
+    ledger: Ledger
+    claiming: Claiming
+    writing: Writing
+    _push: PushNumber | None = None
+    _heard: dict[NodeId, None] = field(default_factory=dict)
+    _handed_over: Instant | None = None
+    _starts: list[tuple[Asker, TaskStart]] = field(default_factory=list)
+
+    def handle_suspend(self, now: Now) -> None:
+        """Suspend every claim of this node."""
+        live = self.ledger.sessions.live()
+        if not live:
+            return
+        self.claiming.gated = True
+        self.ledger.count("suspends")
+        for holding in live:
+            if holding.phase is Phase.OWNED:
+                holding.suspended = True
+                self._notify("task.suspended", holding)
+        self._ask(now)
+
+    def _notify(self, topic: str, holding: Holding) -> None:
+        if holding.client is not None:
+            body = {"task": task_name(holding), "token": token_text(holding.claim)}
+            self.ledger.parts.outbox.notify(topic, body, holding.client)
+
+    def _ask(self, now: Now) -> None:
+        """Say to everybody that the claims are suspended, and wait for who hears it."""
+        self._heard, self._handed_over = {}, None
+        live = self.ledger.sessions.live()
+        push = self._say(now, live, ProgressState.SUSPENDED)
+        if push is None:
+            # All claims went meanwhile, or there is no room to ask with: look again later.
+            self._push = None
+            if live:
+                self._ask_later(now)
+            else:
+                self._pass(now)
+            return
+        self._push = push
+        self.ledger.after_commit(
+            self.ledger.parts.outbox.commit(),
+            lambda now: self._hand_over(now, push),
+            lambda now, _: self._ask_later(now),
+        )
+
+    def _say(self, now: Now, holdings: list[Holding], state: ProgressState) -> PushNumber | None:
+        push = None
+        for at in range(0, len(holdings), BATCH_FACTS_MAX):
+            batch = holdings[at : at + BATCH_FACTS_MAX]
+            facts: list[TaskFact] = [self.writing.progress(holding, state) for holding in batch]
+            try:
+                push, _ = self.ledger.publish(now, facts, Want.RECEIPT)
+            except LocalError:
+                return push
+        return push
+
+    def _ask_later(self, now: Now) -> None:
+        ceiling_s = max(self.ledger.parts.params.settle_ceiling_s, 0.01)
+        self.ledger.timers.set(ROUND, later(now.instant, ceiling_s))
+
+    def _hand_over(self, now: Now, push: PushNumber) -> None:
+        if push != self._push:
+            return
+        self._handed_over = now.instant
+        self.ledger.timers.set(ROUND, later(now.instant, self.ledger.samples.window_s()))
+        self.check(now)
+
+    def handle_acknowledged(self, now: Now, push: PushNumber, peer: NodeId) -> None:
+        """A peer has heard of the suspended claims."""
+        if self._push is not None and push == self._push and self.claiming.gated:
+            self._heard[peer] = None
+            self.check(now)
+
+    def handle_round_over(self, now: Now) -> None:
+        """The window has passed: some were heard, or all are asked again."""
+        if not self.claiming.gated:
+            return
+        if self._heard:
+            self._pass(now)
+        elif self._push is not None and self._handed_over is not None:
+            self._push = None
+            self._ask_later(now)
+        else:
+            self._ask(now)
+
+    def check(self, now: Now) -> None:
+        """End the round when every alive peer was heard."""
+        if not self.claiming.gated or self._handed_over is None:
+            return
+        if all(peer in self._heard for peer in self.ledger.parts.liveness.alive()):
+            self._pass(now)
+
+    def _pass(self, now: Now) -> None:
+        ledger = self.ledger
+        self.claiming.gated = False
+        self._push = None
+        ledger.timers.cancel(ROUND)
+        live = ledger.sessions.live()
+        owned = [held for held in live if held.suspended and ledger.is_owner(held)]
+        self._say(now, owned, ProgressState.RUNNING)
+        for holding in owned:
+            holding.suspended = False
+            self._notify("task.resumed", holding)
+        for holding in live:
+            if holding.settle is not None:
+                holding.settle.restart(now.instant, ledger.samples.window_s(), self._heard)
+                ledger.timers.set(TimerName("settle", holding.key), holding.settle.deadline())
+                self.claiming.check_settled(now, holding)
+        starts, self._starts = self._starts, []
+        for asker, command in starts:
+            try:
+                self.writing.start(now, asker, command)
+            except LocalError as error:
+                ledger.refuse(now, asker, error, had_effect=False)
+
+    def defer(self, asker: Asker, command: TaskStart) -> None:
+        """Let a start wait for the end of the round; raises LocalError when too many do."""
+        self.ledger.waiters.check_room(len(self._starts))
+        self._starts.append((asker, command))
+
+    def forget_client(self, client: ClientId) -> None:
+        """Drop the starts of a client that is gone."""
+        self._starts = [start for start in self._starts if start[0].client != client]

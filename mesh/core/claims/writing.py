@@ -1,0 +1,347 @@
+"""What agents and clients write: submit, start, complete, fail, release, cancel."""
+
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from mesh.core.claims.facts import (
+    ERROR_BYTES_MAX,
+    NOTE_BYTES_MAX,
+    PAYLOAD_BYTES_MAX,
+    Attempt,
+    AttemptKind,
+    Cancel,
+    Progress,
+    ProgressState,
+    Result,
+    Spec,
+    TaskFact,
+)
+from mesh.core.claims.ledger import Ledger, task_name, wall_ms
+from mesh.core.claims.record import token_key, token_text
+from mesh.core.claims.refusals import already_finished, claim_lost, not_settled
+from mesh.core.claims.requests import Answer, Asker
+from mesh.core.claims.sessions import Holding, Phase
+from mesh.core.claims.settle import Copies
+from mesh.core.claims.texts import cut_text, entered_base64, entered_bytes, entered_text
+from mesh.core.claims.timers import TimerName
+from mesh.core.claims.views import TERMINAL
+from mesh.core.commands import (
+    TaskCancel,
+    TaskComplete,
+    TaskFail,
+    TaskRelease,
+    TaskStart,
+    TaskSubmit,
+)
+from mesh.core.effects import Json
+from mesh.core.errors import LocalError
+from mesh.core.gossip.vocabulary import PushNumber, Want
+from mesh.core.identity import NodeId, TaskId, dot_task_id, task_text
+from mesh.core.instants import Now, later
+from mesh.core.snapshot import TaskState
+
+MS_MAX = (1 << 32) - 1
+KIND_BYTES_MAX = 64
+
+
+@dataclass(slots=True)
+class Write:
+    """A durable write that its client waits for."""
+
+    asker: Asker
+    task: TaskId
+    body: dict[str, Json]
+    copies: Copies
+
+
+@dataclass(slots=True)
+class Writing:
+    """The writes of this node, until they are durable and answered."""
+
+    ledger: Ledger
+    _last_number: int = 0
+    _writes: dict[PushNumber, Write] = field(default_factory=dict)
+
+    # --- tasks
+
+    def submit(self, now: Now, asker: Asker, command: TaskSubmit) -> None:
+        """Put a new task into the table."""
+        self.ledger.check_room()
+        spec = self._spec(now, command)
+        want = self._want(command.copies)
+        push, _ = self.ledger.publish(now, [spec], want)
+        self._last_number += 1
+        self.ledger.count("submitted")
+        self.ledger.requests.begin(now, asker.key, command)
+        copies = self._copies(now, push, command.copies if want is Want.DURABLE else 1)
+        self._await_copies(Write(asker, spec.task, {"task": task_text(spec.task)}, copies))
+
+    def _spec(self, now: Now, command: TaskSubmit) -> Spec:
+        note = entered_bytes(command.note, "note")
+        if len(note) > NOTE_BYTES_MAX:
+            raise LocalError(
+                "text_too_long",
+                f"note: {len(note)} bytes of UTF-8, at most {NOTE_BYTES_MAX} fit",
+                "give a shorter note",
+            )
+        grace_s = command.orphan_grace_s
+        if grace_s is not None and grace_s * 1000 > MS_MAX:
+            raise LocalError(
+                "grace_too_long",
+                f"orphan_grace_s: at most {MS_MAX // 1000} fit",
+                "give a shorter grace",
+            )
+        parts = self.ledger.parts
+        bytes_max = min(parts.params.payload_bytes_max, PAYLOAD_BYTES_MAX)
+        number = self._last_number + 1
+        return Spec(
+            task=dot_task_id(self.ledger.self_id, parts.boot, number),
+            kind=entered_text(command.kind, KIND_BYTES_MAX, "kind"),
+            payload=entered_base64(command.payload, bytes_max, "payload"),
+            created_ms=wall_ms(now),
+            max_attempts=command.max_attempts,
+            backoff_ms=min(round(command.backoff_s * 1000), MS_MAX),
+            orphan_grace_ms=None if grace_s is None else round(grace_s * 1000),
+            note=note,
+        )
+
+    def cancel(self, now: Now, asker: Asker, command: TaskCancel) -> None:
+        """Say that nobody shall do a task any more."""
+        self.ledger.check_room()
+        record = self.ledger.record(command.task)
+        if record.state in TERMINAL:
+            raise already_finished(record)
+        assert record.spec is not None
+        mine = self.ledger.self_id
+        is_claimant = any(view.valid and view.fact.author == mine for view in record.claims)
+        is_allowed = record.spec.author == mine or is_claimant
+        if not is_allowed and not self.ledger.parts.is_admin(mine):
+            raise LocalError(
+                "not_permitted",
+                f"task {command.task} was submitted on {record.spec.author.hex()}",
+                "cancel it there, on its owner's node, or on an admin's node",
+            )
+        self.ledger.publish(now, [Cancel(record.task, record.spec.id)])
+        self.ledger.count("canceled")
+        self._answer_after_commit(
+            now, asker, command, {"task": command.task, "state": TaskState.CANCELED.value}
+        )
+
+    # --- claims
+
+    def start(self, now: Now, asker: Asker, command: TaskStart) -> None:
+        """Say that work begins; said again, nothing is added."""
+        self.ledger.check_room()
+        holding = self._holding(command.handle)
+        body: dict[str, Json] = {
+            "task": task_name(holding),
+            "token": token_text(holding.claim),
+            "started": True,
+        }
+        if not holding.started:
+            self.ledger.publish(now, self._start_facts(holding))
+            self.ledger.count("started")
+            holding.started = True
+        self._answer_after_commit(now, asker, command, body)
+
+    def complete(self, now: Now, asker: Asker, command: TaskComplete) -> None:
+        """Write the result; the handle has served."""
+        self.ledger.check_room()
+        bytes_max = min(self.ledger.parts.params.payload_bytes_max, PAYLOAD_BYTES_MAX)
+        output = entered_base64(command.output, bytes_max, "output")
+        holding = self.ledger.sessions.find(command.handle)
+        is_late = self._is_late(holding)
+        digest = blake2b(output, digest_size=32).digest()
+        result = Result(holding.task, holding.claim.id, output, digest)
+        want = self._want(command.copies)
+        facts: list[TaskFact] = [*self._start_facts(holding), result]
+        push, _ = self.ledger.publish(now, facts, want)
+        holding.started = True
+        self.ledger.count("completed")
+        self.ledger.requests.begin(now, asker.key, command)
+        self.end(holding)
+        body: dict[str, Json] = {
+            "task": task_name(holding),
+            "token": token_text(holding.claim),
+            "digest": digest.hex(),
+        }
+        if is_late:
+            body["late"] = True
+        wanted = command.copies if want is Want.DURABLE else 1
+        self._await_copies(Write(asker, holding.task, body, self._copies(now, push, wanted)))
+
+    def _is_late(self, holding: Holding) -> bool:
+        """Whether a completion comes from an outranked token; raises LocalError if it is refused.
+
+        Work that is done is worth keeping: it counts as long as no completion of a greater token
+        is known.
+        """
+        record = self.ledger.known(holding.task)
+        if holding.phase is Phase.SETTLING:
+            raise not_settled(record)
+        if holding.phase is Phase.ENDED or record.state is TaskState.CANCELED:
+            raise already_finished(record)
+        if record.winner is not None:
+            best = next(v.fact for v in record.claims if v.fact.id == record.winner.fact.claim)
+            if token_key(best) >= token_key(holding.claim):
+                raise already_finished(record)
+        if not any(view.valid and view.fact.id == holding.claim.id for view in record.claims):
+            raise claim_lost(record, self.ledger.parts.liveness.name)
+        return not self.ledger.is_owner(holding)
+
+    def fail(self, now: Now, asker: Asker, command: TaskFail) -> None:
+        """End an attempt without a result."""
+        self.ledger.check_room()
+        holding = self._holding(command.handle)
+        error = cut_text(command.error, ERROR_BYTES_MAX, "error")
+        attempt = Attempt(holding.task, holding.claim.id, AttemptKind.FAILED, error)
+        self.ledger.publish(now, [*self._start_facts(holding), attempt])
+        self.ledger.count("failed")
+        self.end(holding)
+        record = self.ledger.known(holding.task)
+        body: dict[str, Json] = {"task": task_name(holding), "state": record.state.value}
+        self._answer_after_commit(now, asker, command, body)
+
+    def release(self, now: Now, asker: Asker, command: TaskRelease) -> None:
+        """Give a task back."""
+        self.ledger.check_room()
+        holding = self._holding(command.handle, may_settle=True)
+        self.give_up(now, holding)
+        body: dict[str, Json] = {"task": task_name(holding), "released": True}
+        self._answer_after_commit(now, asker, command, body)
+
+    def give_up(self, now: Now, holding: Holding, *, lost: bool = False) -> None:
+        """End a claim without an attempt, or as lost when work on it had begun."""
+        fact: TaskFact
+        if lost and holding.started:
+            fact = Attempt(holding.task, holding.claim.id, AttemptKind.LOST, b"")
+            self.ledger.count("attempts_lost")
+        else:
+            fact = self.progress(holding, ProgressState.RELEASED)
+            self.ledger.count("released")
+        self.ledger.publish(now, [fact])
+        askers, holding.askers = holding.askers, []
+        record = self.ledger.known(holding.task)
+        for asker in askers:
+            error = claim_lost(record, self.ledger.parts.liveness.name)
+            self.ledger.refuse(now, asker, error, had_effect=True)
+        self.end(holding)
+
+    def end(self, holding: Holding) -> None:
+        """Close the handle of a claim that is over by its own agent's word."""
+        self.ledger.timers.cancel(TimerName("settle", holding.key))
+        self.ledger.timers.cancel(TimerName("grace", holding.key))
+        if holding.phase is Phase.LOST:
+            holding.phase = Phase.ENDED
+        else:
+            self.ledger.close_holding(holding, Phase.ENDED)
+
+    def progress(self, holding: Holding, state: ProgressState) -> Progress:
+        """Return the next word on a claim in this boot."""
+        holding.progress_number += 1
+        boot = self.ledger.parts.boot
+        return Progress(holding.task, holding.claim.id, boot, holding.progress_number, state, b"")
+
+    def _start_facts(self, holding: Holding) -> list[TaskFact]:
+        """Return the start that was never said: whoever ends an attempt has begun it."""
+        return [] if holding.started else [self.progress(holding, ProgressState.STARTED)]
+
+    def _holding(self, handle: str, *, may_settle: bool = False) -> Holding:
+        holding = self.ledger.sessions.find(handle)
+        record = self.ledger.known(holding.task)
+        if holding.phase is Phase.SETTLING and not may_settle:
+            raise not_settled(record)
+        if not holding.is_live and record.state in TERMINAL:
+            raise already_finished(record)
+        if holding.phase is Phase.ENDED:
+            raise LocalError(
+                "already_finished",
+                f"this claim on task {task_text(holding.task)} was ended with this handle",
+                "claim the task again to go on with it",
+            )
+        if holding.phase is Phase.LOST:
+            raise claim_lost(record, self.ledger.parts.liveness.name)
+        return holding
+
+    # --- answers
+
+    def _want(self, copies: int) -> Want:
+        return Want.DURABLE if copies > 1 and self.ledger.parts.liveness.alive() else Want.NOTHING
+
+    def _copies(self, now: Now, push: PushNumber, wanted: int) -> Copies:
+        deadline = later(now.instant, self.ledger.parts.params.copies_wait_s)
+        return Copies(push, wanted, deadline)
+
+    def _answer_after_commit(
+        self,
+        now: Now,
+        asker: Asker,
+        command: TaskCancel | TaskStart | TaskFail | TaskRelease,
+        body: dict[str, Json],
+    ) -> None:
+        self.ledger.requests.begin(now, asker.key, command)
+        outbox, waits = self.ledger.parts.outbox, self.ledger.commit_waits
+        number = outbox.commit(*self.ledger.requests.expect(asker.key, Answer(body)))
+        if not outbox.rows:
+            # Nothing new to write: what was said before may still be on its way to the disk.
+            if not waits:
+                self.ledger.answer(now, asker, body)
+                return
+            number = waits[-1].number
+        self.ledger.after_commit(
+            number,
+            lambda now: self.ledger.answer(now, asker, body),
+            lambda now, error: self.ledger.refuse(now, asker, error, had_effect=False),
+        )
+
+    def _await_copies(self, write: Write) -> None:
+        ledger = self.ledger
+        push = write.copies.push
+        rows = ledger.requests.expect(write.asker.key, Answer(write.body | {"copies": 1}))
+        number = ledger.parts.outbox.commit(*rows)
+        self._writes[push] = write
+        ledger.under_way = len(self._writes)
+        ledger.timers.set(TimerName("copies", push), write.copies.deadline)
+        ledger.after_commit(
+            number,
+            lambda now: self._committed(now, push),
+            lambda now, error: self._failed(now, push, error),
+        )
+
+    def _committed(self, now: Now, push: PushNumber) -> None:
+        write = self._writes[push]
+        write.copies.committed = True
+        self.check_copies(now, push)
+
+    def _failed(self, now: Now, push: PushNumber, error: LocalError) -> None:
+        write = self._forget(push)
+        self.ledger.refuse(now, write.asker, error, had_effect=False)
+
+    def handle_acknowledged(self, now: Now, push: PushNumber, peer: NodeId) -> None:
+        """A peer has a write on its disk."""
+        write = self._writes.get(push)
+        if write is not None:
+            write.copies.durable[peer] = None
+            self.check_copies(now, push)
+
+    def check_all(self, now: Now) -> None:
+        """Look at all writes again: somebody who was waited for may be gone."""
+        for push in list(self._writes):
+            self.check_copies(now, push)
+
+    def check_copies(self, now: Now, push: PushNumber) -> None:
+        """Answer a write if it has its copies, or waited long enough for them."""
+        write = self._writes.get(push)
+        alive = len(self.ledger.parts.liveness.alive())
+        if write is None or not write.copies.is_over(now.instant, alive):
+            return
+        self._forget(push)
+        copies = write.copies.count
+        self.ledger.note_copies(write.task, copies)
+        self.ledger.answer(now, write.asker, write.body | {"copies": copies})
+
+    def _forget(self, push: PushNumber) -> Write:
+        write = self._writes.pop(push)
+        self.ledger.under_way = len(self._writes)
+        self.ledger.timers.cancel(TimerName("copies", push))
+        return write

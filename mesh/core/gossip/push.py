@@ -1,0 +1,250 @@
+"""Pushes: numbered, sent to every peer at once, sent again to those that do not acknowledge.
+
+Up to some dozens of peers telling everybody directly is the fastest way and the cheapest; beyond
+that rumours take over. A push is cut into parts of one datagram each, and a peer has it once it
+acknowledged every part. What `push_tries` sends do not get across is left to reconciliation.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from mesh.core.effects import CommitNumber
+from mesh.core.gossip.items import ITEM_HEADER_BYTES, Item, make_items
+from mesh.core.gossip.journal import Journal
+from mesh.core.gossip.messages import (
+    ACK_ENTRIES_MAX,
+    NUMBER_BITS,
+    PARTS_MAX,
+    SECTION_BYTES_MAX,
+    Push,
+    PushAck,
+    Section,
+)
+from mesh.core.gossip.post import Post, pack_bodies
+from mesh.core.gossip.vocabulary import Family, PushNumber, Want
+from mesh.core.identity import NodeId
+from mesh.core.instants import NEVER, Instant, later
+from mesh.core.params import GossipParams
+from mesh.core.rng import Rng
+from mesh.core.wire.envelope import Verified
+from mesh.core.wire.frame import BODY_BYTES_MAX
+
+BACKOFF = 2.0
+"""Each wait for acknowledgements is this much longer than the one before."""
+
+
+class Publication(NamedTuple):
+    """One `publish`: what goes out under one number."""
+
+    number: PushNumber
+    family: Family
+    facts: tuple[Verified[Any], ...]
+    want: Want
+
+
+class Acknowledged(NamedTuple):
+    """A peer has all parts of a push."""
+
+    number: PushNumber
+    durable: bool
+
+
+class _Flight:
+    """A push that waits for acknowledgements; one bit per part and peer."""
+
+    __slots__ = ("durable", "family", "sections", "sends", "unacknowledged")
+
+    def __init__(
+        self, family: Family, sections: list[bytes], peers: Sequence[NodeId], want: Want
+    ) -> None:
+        self.family = family
+        self.sections = sections
+        self.durable = want is Want.DURABLE
+        self.unacknowledged = dict.fromkeys(peers, (1 << len(sections)) - 1)
+        self.sends = 1
+
+
+def cut_into_sections(publication: Publication) -> list[bytes]:
+    """Return the encoded parts of a push: each fits a datagram unless a single fact does not."""
+    room = SECTION_BYTES_MAX
+    parts: list[list[Item]] = []
+    used = room
+    for item in make_items(publication.facts, room):
+        size = ITEM_HEADER_BYTES + len(item.data)
+        if used + size > room:
+            parts.append([])
+            used = 0
+        parts[-1].append(item)
+        used += size
+    assert len(parts) < PARTS_MAX
+    number, want = publication.number, publication.want
+    return [Section(number, i, want, tuple(part)).encode() for i, part in enumerate(parts)]
+
+
+class Pusher:
+    """The pushes of this node that are under way."""
+
+    def __init__(self, params: GossipParams, rng: Rng, post: Post) -> None:
+        self._params, self._post = params, post
+        # A late acknowledgement from before a restart must not fit a push made after it.
+        self._number = rng.randrange(1 << (NUMBER_BITS - 1))
+        self._flights: dict[PushNumber, _Flight] = {}
+        # Flights with equally many sends wait equally long, so each queue is in order of time.
+        self._due: tuple[deque[tuple[Instant, PushNumber]], ...] = tuple(
+            deque() for _ in range(params.push_tries)
+        )
+
+    def mint(self) -> PushNumber:
+        """Return the next number."""
+        self._number += 1
+        return PushNumber(self._number)
+
+    def start(
+        self, now: Instant, publications: Sequence[Publication], peers: Sequence[NodeId]
+    ) -> None:
+        """Send pushes to peers; those for one family share datagrams."""
+        if not peers:
+            return
+        for family in Family:
+            entries: list[bytes] = []
+            for publication in publications:
+                if publication.family is family:
+                    sections = cut_into_sections(publication)
+                    entries += sections
+                    if publication.want is not Want.NOTHING:
+                        self._await(now, publication, sections, peers)
+            self._post.count("pushes", len(entries) * len(peers))
+            for body in pack_bodies(bytes((family,)), entries, BODY_BYTES_MAX):
+                for peer in peers:
+                    self._post.send(peer, Push, body)
+
+    def set_peers(self, peers: Mapping[NodeId, None]) -> None:
+        """Forget about peers that are gone."""
+        for number, flight in list(self._flights.items()):
+            for peer in list(flight.unacknowledged):
+                if peer not in peers:
+                    del flight.unacknowledged[peer]
+            if not flight.unacknowledged:
+                del self._flights[number]
+
+    def handle_ack(self, peer: NodeId, ack: PushAck) -> list[Acknowledged]:
+        """Note what a peer has; returns the pushes that it has completely by now."""
+        complete = []
+        for value, part in ack.entries:
+            number = PushNumber(value)
+            flight = self._flights.get(number)
+            if flight is None or flight.durable > ack.durable:
+                continue
+            left = flight.unacknowledged.get(peer)
+            if left is None:
+                continue
+            left &= ~(1 << part)
+            if left:
+                flight.unacknowledged[peer] = left
+                continue
+            complete.append(Acknowledged(number, flight.durable))
+            del flight.unacknowledged[peer]
+            if not flight.unacknowledged:
+                del self._flights[number]
+        self._post.count("acks", len(complete))
+        return complete
+
+    def next_deadline(self) -> Instant:
+        """Return when something has to be sent again, or is given up."""
+        deadline = NEVER
+        for queue in self._due:
+            while queue and queue[0][1] not in self._flights:
+                queue.popleft()
+            if queue:
+                deadline = min(deadline, queue[0][0])
+        return deadline
+
+    def handle_timeout(self, now: Instant) -> None:
+        """Send again what is due, to those who lack it."""
+        resends: tuple[dict[NodeId, list[bytes]], ...] = ({}, {})
+        for queue in self._due:
+            while queue and (queue[0][0] <= now or queue[0][1] not in self._flights):
+                number = queue.popleft()[1]
+                flight = self._flights.get(number)
+                if flight is not None:
+                    self._resend(now, number, flight, resends[flight.family])
+        for family in Family:
+            for peer, entries in resends[family].items():
+                self._post.count("resends", len(entries))
+                for body in pack_bodies(bytes((family,)), entries, BODY_BYTES_MAX):
+                    self._post.send(peer, Push, body)
+
+    def _await(
+        self,
+        now: Instant,
+        publication: Publication,
+        sections: list[bytes],
+        peers: Sequence[NodeId],
+    ) -> None:
+        number = publication.number
+        self._flights[number] = _Flight(publication.family, sections, peers, publication.want)
+        self._due[0].append((later(now, self._params.push_resend_s), number))
+        if len(self._flights) > self._params.queue_items_max:
+            del self._flights[next(iter(self._flights))]
+            self._post.count("pushes_dropped")
+
+    def _resend(
+        self,
+        now: Instant,
+        number: PushNumber,
+        flight: _Flight,
+        resends: dict[NodeId, list[bytes]],
+    ) -> None:
+        if flight.sends >= self._params.push_tries:
+            del self._flights[number]
+            self._post.count("pushes_given_up")
+            return
+        for peer, left in flight.unacknowledged.items():
+            lacking = [section for i, section in enumerate(flight.sections) if left >> i & 1]
+            resends.setdefault(peer, []).extend(lacking)
+        wait = self._params.push_resend_s * BACKOFF**flight.sends
+        self._due[flight.sends].append((later(now, wait), number))
+        flight.sends += 1
+
+
+class Acknowledger:
+    """What this node owes to those who push to it: receipts at once, durable ones when they are."""
+
+    def __init__(self, journal: Journal, post: Post, waiting_max: int) -> None:
+        self._journal, self._post = journal, post
+        self._waiting_max = waiting_max
+        self._waiting: dict[tuple[NodeId, int, int], CommitNumber] = {}
+
+    def owe(self, peer: NodeId, sections: Sequence[Section]) -> None:
+        """Acknowledge sections whose facts are all judged: now, or once they are on disk."""
+        receipts = [(s.number, s.part) for s in sections if s.want is Want.RECEIPT]
+        durable = [(s.number, s.part) for s in sections if s.want is Want.DURABLE]
+        self._send(peer, receipts, durable=False)
+        if self._journal.settled:
+            self._send(peer, durable, durable=True)
+            return
+        for number, part in durable:
+            # A part that came again waits for the commit that it waits for already.
+            self._waiting.setdefault((peer, number, part), self._journal.last)
+        while len(self._waiting) > self._waiting_max:
+            del self._waiting[next(iter(self._waiting))]
+            self._post.count("acks_dropped")
+
+    def handle_committed(self) -> None:
+        """Send what waited for the commits that are done."""
+        ready: dict[NodeId, list[tuple[int, int]]] = {}
+        while self._waiting:
+            key = next(iter(self._waiting))
+            if self._waiting[key] > self._journal.done:
+                break
+            del self._waiting[key]
+            peer, number, part = key
+            ready.setdefault(peer, []).append((number, part))
+        for peer, entries in ready.items():
+            self._send(peer, entries, durable=True)
+
+    def _send(self, peer: NodeId, entries: list[tuple[int, int]], *, durable: bool) -> None:
+        for at in range(0, len(entries), ACK_ENTRIES_MAX):
+            ack = PushAck(durable, tuple(entries[at : at + ACK_ENTRIES_MAX]))
+            self._post.send(peer, PushAck, ack.encode())

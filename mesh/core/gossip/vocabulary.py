@@ -1,0 +1,67 @@
+"""What gossip and its users talk about: families of facts, wanted answers, the receiving side."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, NewType, Protocol
+
+from mesh.core.identity import NodeId, PublicKey
+from mesh.core.instants import Now
+from mesh.core.outbox import Outbox
+from mesh.core.params import GossipParams
+from mesh.core.rng import Rng
+from mesh.core.wire.envelope import Author, Contexts, Verified, Verifier
+
+
+class Family(IntEnum):
+    """A set of facts that is spread, compared and repaired on its own."""
+
+    MEMBERS = 0
+    """Facts of trust and membership."""
+    TASKS = 1
+    """Facts about tasks, and the membership facts that claims cite as evidence."""
+
+
+class Want(IntEnum):
+    """What the receivers of a push shall answer."""
+
+    NOTHING = 0
+    RECEIPT = 1
+    """An acknowledgement at once."""
+    DURABLE = 2
+    """An acknowledgement once the receiver's commit is done."""
+
+
+PushNumber = NewType("PushNumber", int)
+"""One `publish` of this node; rises, and starts anywhere."""
+
+
+class Receiver(Protocol):
+    """Who judges the facts that come in: the node, which knows every family's rules."""
+
+    def contexts(self, family: Family) -> Contexts:
+        """Return the fact types that may stand in a family."""
+        ...
+
+    def check_author(self, key: PublicKey) -> None:
+        """Raise RemoteError(NOT_ADMITTED) for a stranger: cheap, before any verification."""
+        ...
+
+    def accept(self, now: Now, family: Family, verified: Verified[Any], relay: NodeId) -> bool:
+        """Whether to keep and spread a fact; raises RemoteError when it breaks a rule."""
+        ...
+
+    def handle_acknowledged(self, now: Now, push: PushNumber, peer: NodeId, durable: bool) -> None:
+        """A peer has everything of one push."""
+        ...
+
+
+@dataclass(slots=True)
+class GossipParts:
+    """What a `Gossip` is made of."""
+
+    author: Author
+    verifier: Verifier
+    receiver: Receiver
+    params: GossipParams
+    rng: Rng
+    outbox: Outbox

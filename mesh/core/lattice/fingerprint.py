@@ -1,0 +1,152 @@
+"""Fingerprints of sets of ids by prefix: two nodes find out where their sets differ.
+
+Picture a tree that branches on the hex digits of the ids. Every node of it knows how many ids
+stand below and the sum, modulo 2**64, of their salted hashes. A sum does not depend on the order
+in which ids came, one id is added or taken away in a few steps, and two sets differ exactly below
+the prefixes whose sums differ (Meyer, "Range-Based Set Reconciliation", 2022). Only hashes are
+summed, never ids, so nobody chooses the summands. Sums of 64 bits find accidents and losses; they
+are no proof against a member that spends its own many facts on making two sums collide, who
+thereby hides its own facts and nobody else's.
+"""
+
+import hashlib
+from typing import NamedTuple
+
+LEAF_IDS_MAX = 32
+HEX_DIGITS = "0123456789abcdef"
+_MASK = (1 << 64) - 1
+
+
+class Range(NamedTuple):
+    """How many ids begin with these hex digits, and the fingerprint of all of them."""
+
+    prefix: str
+    size: int
+    fingerprint: int
+
+
+class _Branch:
+    """One prefix: ids with their hashes, or 16 longer prefixes, and the sum over them."""
+
+    __slots__ = ("children", "count", "ids", "total")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = 0
+        self.ids: dict[bytes, int] | None = {}
+        self.children: list[_Branch] | None = None
+
+    def put(self, id_: bytes, element: int) -> None:
+        """Count one more id."""
+        self.count += 1
+        self.total = self.total + element & _MASK
+        if self.ids is not None:
+            self.ids[id_] = element
+
+    def take(self, id_: bytes, element: int) -> None:
+        """Count one id less."""
+        self.count -= 1
+        self.total = self.total - element & _MASK
+        if self.ids is not None:
+            del self.ids[id_]
+
+
+def _digit(id_: bytes, depth: int) -> int:
+    return id_[depth >> 1] & 15 if depth & 1 else id_[depth >> 1] >> 4
+
+
+class FingerprintTree:
+    """The fingerprints of one set of 32-byte ids, kept up to date; equal for equal sets."""
+
+    __slots__ = ("_root", "_salt")
+
+    def __init__(self, salt: bytes) -> None:
+        self._salt = salt
+        self._root = _Branch()
+
+    def __len__(self) -> int:
+        return self._root.count
+
+    @property
+    def fingerprint(self) -> int:
+        """The fingerprint of the whole set."""
+        return self._root.total
+
+    def add(self, id_: bytes) -> None:
+        """Add an id that is not in the set."""
+        element = self._element(id_)
+        branch, depth = self._root, 0
+        branch.put(id_, element)
+        while branch.children is not None:
+            branch = branch.children[_digit(id_, depth)]
+            branch.put(id_, element)
+            depth += 1
+        if branch.count > LEAF_IDS_MAX:
+            _split(branch, depth)
+
+    def remove(self, id_: bytes) -> None:
+        """Take away an id that is in the set."""
+        element = self._element(id_)
+        branch, depth = self._root, 0
+        merge: _Branch | None = None
+        branch.take(id_, element)
+        while branch.children is not None:
+            if merge is None and branch.count <= LEAF_IDS_MAX // 2:
+                merge = branch
+            branch = branch.children[_digit(id_, depth)]
+            branch.take(id_, element)
+            depth += 1
+        if merge is not None:
+            merge.ids = dict(_items(merge))
+            merge.children = None
+
+    def range(self, prefix: str) -> Range:
+        """Return size and fingerprint of the ids that begin with these hex digits."""
+        branch, depth = self._find(prefix)
+        if depth == len(prefix):
+            return Range(prefix, branch.count, branch.total)
+        inside = [element for id_, element in _items(branch) if id_.hex().startswith(prefix)]
+        return Range(prefix, len(inside), sum(inside) & _MASK)
+
+    def children(self, prefix: str) -> list[Range]:
+        """Return the 16 ranges that are one digit longer."""
+        return [self.range(prefix + digit) for digit in HEX_DIGITS]
+
+    def ids(self, prefix: str = "") -> list[bytes]:
+        """Return the ids that begin with these hex digits, in an order of no meaning."""
+        branch, depth = self._find(prefix)
+        if depth == len(prefix):
+            return [id_ for id_, _ in _items(branch)]
+        return [id_ for id_, _ in _items(branch) if id_.hex().startswith(prefix)]
+
+    def _element(self, id_: bytes) -> int:
+        digest = hashlib.blake2b(id_, digest_size=8, key=self._salt, person=b"mesh-range-v1")
+        return int.from_bytes(digest.digest(), "big")
+
+    def _find(self, prefix: str) -> tuple[_Branch, int]:
+        """Return the branch of a prefix, or the leaf above it, and its depth."""
+        branch, depth = self._root, 0
+        while depth < len(prefix) and branch.children is not None:
+            branch = branch.children[int(prefix[depth], 16)]
+            depth += 1
+        return branch, depth
+
+
+def _split(branch: _Branch, depth: int) -> None:
+    assert branch.ids is not None
+    children = [_Branch() for _ in HEX_DIGITS]
+    for id_, element in branch.ids.items():
+        children[_digit(id_, depth)].put(id_, element)
+    branch.ids, branch.children = None, children
+    for child in children:
+        if child.count > LEAF_IDS_MAX:
+            _split(child, depth + 1)
+
+
+def _items(branch: _Branch) -> list[tuple[bytes, int]]:
+    if branch.ids is not None:
+        return list(branch.ids.items())
+    found: list[tuple[bytes, int]] = []
+    for child in branch.children or ():
+        found += _items(child)
+    return found

@@ -1,0 +1,176 @@
+"""The edges of this node: whom it observes, and the pings on them.
+
+Edges are symmetric (who observes me is observed by me), and any proof of life counts for both
+ends, so a healthy edge costs one ping and one answer per quiet period, sent by whoever's jittered
+timer comes first.
+"""
+
+from mesh.core.gossip.vocabulary import Family
+from mesh.core.identity import NodeId
+from mesh.core.instants import Instant, Now, later
+from mesh.core.membership.ground import MOMENT_S, Ground
+from mesh.core.membership.member import Member
+from mesh.core.membership.messages import Ack, Ping
+from mesh.core.membership.probe import SEQUENCES, LossMeter, Phase, Probe
+
+RALLY_EXTRA_TRIES = 2
+"""Asked by an accuser one tries harder: the vote hangs on it (model: 3 tries, then 5)."""
+SENT_KEPT = 16
+
+
+class Edges:
+    """Every probe of this node."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._sequence = ground.parts.rng.randrange(SEQUENCES)
+        self.members: dict[NodeId, Member] = {}
+        self.loss = LossMeter()
+        self.quiet_s = ground.params.edge_quiet_s
+        """How long an edge may be without evidence."""
+
+    @property
+    def dead_count(self) -> int:
+        """How many edges look dead, with nobody vouching for the other end."""
+        return sum(
+            member.probe is not None and member.probe.phase is Phase.FAILED
+            for member in self.members.values()
+        )
+
+    def refresh(self, now: Now) -> list[Member]:
+        """Follow a change of who is here; returns whom this node no longer observes."""
+        table, agenda = self._ground.table, self._ground.agenda
+        wanted = dict.fromkeys(table.rule.observers(table.self_id))
+        gone = [member for node, member in self.members.items() if node not in wanted]
+        for member in gone:
+            del self.members[member.id]
+            member.probe = None
+            agenda.cancel(member.edge_key)
+        for node in wanted:
+            fresh = table.get(node)
+            if fresh is not None and node not in self.members:
+                self.members[node] = fresh
+                fresh.probe = Probe()
+                agenda.set(fresh.edge_key, self._ground.soon(now))
+        params = self._ground.params
+        share = len(wanted) / (2 * params.rings)
+        self.quiet_s = params.edge_quiet_s * min(max(share, params.few_edges_factor), 1.0)
+        return gone
+
+    def begin(self, now: Now, member: Member, extra_tries: int = 0) -> None:
+        """Start a run of pings on an edge, or to test a verdict on somebody else."""
+        if member.probe is None:
+            member.probe = Probe(is_check=True)
+        params = self._ground.params
+        tries = self.loss.tries(params) + extra_tries
+        member.probe.begin(now.instant, tries, member.trip.timeout_s(params))
+        self._try(now, member, member.probe)
+
+    def rally(self, now: Now, member: Member) -> None:
+        """Find out at once whether a member is there, unless that is being found out."""
+        if member.probe is None or member.probe.phase is Phase.QUIET:
+            self.begin(now, member, RALLY_EXTRA_TRIES)
+
+    def restart(self, now: Now, member: Member) -> None:
+        """Throw away what a probe has found out, and ask again soon."""
+        if member.probe is not None:
+            member.probe.rest()
+            self._ground.agenda.set(member.edge_key, self._ground.soon(now))
+
+    def discard_runs(self, now: Now) -> None:
+        """This node was not listening: no run under way says anything about its peer."""
+        for member in self._ground.table:
+            if member.probe is not None and member.probe.phase is Phase.ASKING:
+                self.restart(now, member)
+
+    def fire(self, now: Now, member: Member) -> Phase | None:
+        """The timer of a probe came up; FAILED and HELD are for the caller to act upon."""
+        probe = member.probe
+        if probe is None:
+            return None
+        if probe.phase is Phase.QUIET:
+            self.begin(now, member)
+            return probe.phase
+        if probe.phase is Phase.HELD:
+            self.nudge(now, member)
+            self.watch_hold(now, member)
+            return probe.phase
+        if probe.tries_left > 0:
+            self._try(now, member, probe)
+            return probe.phase
+        probe.phase = Phase.FAILED
+        return probe.phase
+
+    def fail(self, member: Member) -> bool:
+        """The peer's machine says that nobody listens: no need to wait for more silence."""
+        probe = member.probe
+        if probe is None or probe.phase not in {Phase.QUIET, Phase.ASKING}:
+            return False
+        probe.phase = Phase.FAILED
+        self._ground.agenda.cancel(member.edge_key)
+        return True
+
+    def hold(self, now: Now, member: Member) -> None:
+        """Others reach the peer: keep asking, accuse nobody."""
+        if member.probe is not None:
+            member.probe.phase = Phase.HELD
+            self.watch_hold(now, member)
+
+    def watch_hold(self, now: Now, member: Member) -> None:
+        """Look at a held edge again before its vouchers turn stale."""
+        due = later(now.instant, self._ground.params.vouch_fresh_s / 2)
+        self._ground.agenda.set(member.edge_key, due)
+
+    def nudge(self, now: Now, member: Member) -> None:
+        """Ping once, beside any run."""
+        sequence = self._ping(member)
+        if member.probe is None:
+            member.asked = (sequence, now.instant)
+            return
+        member.probe.sent.append((sequence, now.instant))
+        del member.probe.sent[:-SENT_KEPT]
+
+    def rest(self, now: Now, member: Member, probe: Probe) -> None:
+        """Two-way evidence: the edge is quiet for another period."""
+        ground = self._ground
+        if probe.phase is not Phase.QUIET:
+            probe.rest()
+            if probe.is_check:
+                member.probe = None
+                ground.agenda.cancel(member.edge_key)
+                return
+        params = ground.params
+        spread = 1 - params.edge_jitter + 2 * params.edge_jitter * ground.parts.rng.random()
+        ground.agenda.set(member.edge_key, later(now.instant, self.quiet_s * spread))
+
+    def answer(self, peer: NodeId, sequence: int) -> None:
+        """Answer a ping."""
+        gossip = self._ground.parts.gossip
+        ack = Ack(sequence, gossip.digest(Family.MEMBERS), gossip.digest(Family.TASKS))
+        self._ground.parts.outbox.send_raw(peer, ack.KIND, ack.encode())
+
+    def take_ack(self, now: Now, member: Member, sequence: int) -> Instant | None:
+        """Measure with an answer; returns when its ping left, None when none is known."""
+        found = member.probe.place_of(sequence) if member.probe is not None else None
+        if found is not None and member.probe is not None:
+            place, left = found
+            if member.probe.phase is Phase.ASKING:
+                self.loss.add(place)
+        elif member.asked is not None and member.asked[0] == sequence:
+            left, member.asked = member.asked[1], None
+        else:
+            return None
+        member.trip.add(now.instant - left)
+        return left
+
+    def _try(self, now: Now, member: Member, probe: Probe) -> None:
+        due = probe.send(now.instant, self._ping(member), self._ground.params)
+        self._ground.agenda.set(member.edge_key, max(due, later(now.instant, MOMENT_S)))
+
+    def _ping(self, member: Member) -> int:
+        self._sequence = (self._sequence + 1) % SEQUENCES
+        gossip = self._ground.parts.gossip
+        digests = gossip.digest(Family.MEMBERS), gossip.digest(Family.TASKS)
+        ping = Ping(self._sequence, *digests)
+        self._ground.parts.outbox.send_raw(member.id, ping.KIND, ping.encode())
+        return self._sequence

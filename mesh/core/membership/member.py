@@ -1,0 +1,125 @@
+"""What this node believes of one other node, and why."""
+
+import math
+from dataclasses import dataclass, field
+
+from mesh.core.identity import Address, Boot, Incarnation, NodeId
+from mesh.core.instants import Instant
+from mesh.core.membership.agenda import EDGE, timer_key
+from mesh.core.membership.facts import Leave, Presence, Verdict
+from mesh.core.membership.probe import Probe, RoundTrip
+from mesh.core.membership.suspicion import Suspicion
+from mesh.core.snapshot import Status
+from mesh.core.wire.envelope import Verified
+
+LONG_AGO = Instant(float("-inf"))
+
+Standing = tuple[Boot, Incarnation]
+"""Under which boot and incarnation a node is known; the greatest counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Why all boots of a node up to `ended_boot` are over."""
+
+    fact: Verified[Leave] | Verified[Verdict] | Verified[Presence]
+    subject: NodeId
+    ended_boot: Boot
+    local: bool
+    """No majority stands behind it: a conclusion of this node alone."""
+    kind: str
+    """`left`, `verdict` or `restarted`."""
+    since: Instant
+    """When this node came to believe it."""
+
+
+@dataclass(slots=True)
+class Member:
+    """A belief about one other node."""
+
+    id: NodeId
+    presence: Verified[Presence]
+    boot_since: Instant
+    """When its present boot was first seen."""
+    status: Status = Status.ALIVE
+    since: Instant = LONG_AGO
+    """When it went down or left."""
+    heard_at: Instant = LONG_AGO
+    evidence_at: Instant = LONG_AGO
+    """When its last two-way evidence came in."""
+    reached_at: Instant = LONG_AGO
+    """When it surely heard me last: the far half of that evidence."""
+    trip: RoundTrip = field(default_factory=RoundTrip)
+    asked: tuple[int, Instant] | None = None
+    """The last ping outside of any run: redial or random probe."""
+    probe: Probe | None = None
+    suspicion: Suspicion | None = None
+    askers: dict[NodeId, None] = field(default_factory=dict)
+    """Who wants to hear whether I reach it."""
+    verdict: Verified[Verdict] | None = None
+    """Names its present boot and incarnation; believed once the status is down or dead."""
+    local: bool = False
+    """It is down because I concluded so alone."""
+    ahead: Verified[Verdict] | None = None
+    """Names an incarnation whose presence has not come yet."""
+    leave: Verified[Leave] | None = None
+    noticed_at: Instant = LONG_AGO
+    """When it was last told of the verdict on it."""
+    flaps: float = 0.0
+    flaps_at: Instant = LONG_AGO
+    edge_key: bytes = b""
+
+    def __post_init__(self) -> None:
+        self.edge_key = timer_key(EDGE, self.id)
+
+    @property
+    def standing(self) -> Standing:
+        """Its boot and incarnation."""
+        fact = self.presence.fact
+        return fact.boot, fact.incarnation
+
+    @property
+    def address(self) -> Address | None:
+        """Where it says it is."""
+        addresses = self.presence.fact.addresses
+        return addresses[0] if addresses else None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it takes part: alive or suspect."""
+        return self.status in {Status.ALIVE, Status.SUSPECT}
+
+    @property
+    def is_down(self) -> bool:
+        """Whether it is believed to have failed: down or dead."""
+        return self.status in {Status.DOWN, Status.DEAD}
+
+    def ended(self, boot: Boot) -> Ended | None:
+        """Return why a boot of it is over, as far as is known."""
+        if self.leave is not None and boot <= self.leave.fact.boot:
+            return Ended(self.leave, self.id, self.leave.fact.boot, False, "left", self.since)
+        current = self.presence.fact.boot
+        if boot < current:
+            before = Boot(current - 1)
+            return Ended(self.presence, self.id, before, False, "restarted", self.boot_since)
+        if boot == current and self.is_down and self.verdict is not None:
+            return Ended(self.verdict, self.id, current, self.local, "verdict", self.since)
+        return None
+
+    def penalty(self, instant: Instant, half_life_s: float) -> float:
+        """Return how much it flapped of late: each flap counts 1 and halves in the given time."""
+        if self.flaps == 0.0:
+            return 0.0
+        halvings = (instant - self.flaps_at) / half_life_s
+        return self.flaps * math.pow(0.5, halvings)
+
+    def add_flap(self, instant: Instant, half_life_s: float) -> None:
+        """Count one more flap."""
+        self.flaps = self.penalty(instant, half_life_s) + 1.0
+        self.flaps_at = instant
+
+    def forget_contact(self) -> None:
+        """It runs anew: what its former process heard says nothing any more."""
+        self.heard_at = self.evidence_at = self.reached_at = LONG_AGO
+        self.asked = None
+        self.askers.clear()

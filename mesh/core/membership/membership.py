@@ -1,0 +1,429 @@
+"""Who is here: the one door to probing, voting and the facts about members."""
+
+from typing import Any
+
+from mesh.core.errors import Refusal, RemoteError
+from mesh.core.gossip.vocabulary import Family
+from mesh.core.identity import Address, Boot, NodeId
+from mesh.core.instants import NEVER, Instant, Now, later
+from mesh.core.membership.agenda import (
+    AGAIN,
+    CUT,
+    DECIDE,
+    EDGE,
+    GRACE,
+    PUBLISH,
+    RANDOM,
+    REDIAL,
+    REFUTE,
+    Agenda,
+)
+from mesh.core.membership.court import Court, open_accusation_untrusted
+from mesh.core.membership.edges import Edges
+from mesh.core.membership.facts import Accusation, Presence
+from mesh.core.membership.ground import Ground, MembershipParts, OwnPresence
+from mesh.core.membership.intake import Intake
+from mesh.core.membership.lifecycle import Lifecycle
+from mesh.core.membership.local_health import LocalHealth
+from mesh.core.membership.member import Ended, Member
+from mesh.core.membership.member_table import MemberEvent, MemberTable
+from mesh.core.membership.messages import Accuse, Ack, Ask, Ping, Vouch, Withdraw
+from mesh.core.membership.observers import RingObservers
+from mesh.core.membership.own_record import OwnRecord
+from mesh.core.membership.probe import Phase
+from mesh.core.snapshot import MemberView, Status
+from mesh.core.wire.envelope import Verified
+
+__all__ = ["Ended", "MemberEvent", "Membership", "MembershipParts", "OwnPresence"]
+
+SYNCED_AFTER_SUSPEND = 2
+
+
+class Membership:
+    """What this node believes of all others, and its part in what they believe."""
+
+    def __init__(self, parts: MembershipParts) -> None:
+        params = parts.params
+        rule = parts.observers or RingObservers(params.rings, params.all_observe_max)
+        self._table = MemberTable(parts.author.id, params.members_max, rule)
+        self._agenda = Agenda()
+        self._health = LocalHealth()
+        self._parts = parts
+        self._params = params
+        self._ground = Ground(parts, self._table, self._agenda, self._health)
+        self._edges = Edges(self._ground)
+        self._lifecycle = Lifecycle(self._ground)
+        self._court = Court(self._ground, self._edges, self._lifecycle)
+        self._own = OwnRecord(self._ground)
+        self._intake = Intake(self._ground, self._edges, self._lifecycle, self._court, self._own)
+        self._events: list[MemberEvent] = []
+        self._echo_fresh_s = params.echo_fresh_factor * params.edge_quiet_s
+
+    # -- what happens
+
+    def start(self, now: Now) -> None:
+        """Publish the own presence and begin to watch; raises LocalError when it is too large."""
+        self._own.start(now)
+        self._agenda.set(RANDOM, self._ground.spread(now, self._params.random_probe_s))
+        self._agenda.set(REDIAL, self._ground.spread(now, self._params.dead_redial_s))
+        self._settle(now)
+
+    def accept(self, now: Now, verified: Verified[Any]) -> bool:
+        """Judge a membership fact that gossip brought; True keeps and spreads it."""
+        keep = self._intake.accept(now, verified)
+        self._settle(now)
+        return keep
+
+    def handle_message(self, now: Now, peer: NodeId, kind: int, body: bytes) -> None:
+        """Take a message from an authenticated peer; raises RemoteError."""
+        member = self._table.get(peer)
+        if member is None:
+            raise RemoteError(Refusal.UNKNOWN_SENDER, "no presence of this peer is known")
+        if kind == Ping.KIND:
+            self._edges.answer(peer, Ping.decode_untrusted(body).sequence)
+            self._notice(now, member)
+        elif kind == Ack.KIND:
+            heard_us_at = self._edges.take_ack(now, member, Ack.decode_untrusted(body).sequence)
+            if heard_us_at is not None:
+                self._witness(now, member, heard_us_at)
+            self._notice(now, member)
+        else:
+            self._handle_vote(now, member, kind, body)
+        self._settle(now)
+
+    def handle_evidence(self, now: Now, peer: NodeId, echo_age_s: float | None) -> None:
+        """An authenticated datagram came in; its echo says how long ago the peer heard me."""
+        member = self._table.get(peer)
+        if member is None:
+            return
+        member.heard_at = now.instant
+        if echo_age_s is not None and echo_age_s <= self._echo_fresh_s:
+            self._witness(now, member, Instant(now.instant - echo_age_s))
+            if self._table.is_stale:
+                self._settle(now)
+
+    def handle_refused(self, now: Now, peer: NodeId) -> None:
+        """The peer's machine says that nobody listens at its address."""
+        member = self._table.get(peer)
+        if member is None or not member.is_here:
+            return
+        if now.instant - member.reached_at > self._params.probe_rto_high_s and self._edges.fail(
+            member
+        ):
+            self._failed(now, member)
+            self._settle(now)
+
+    def handle_lag(self, now: Now, lag_s: float) -> None:
+        """This node was late by so much: what it seemed not to hear may be in its sockets."""
+        if lag_s >= self._params.loop_lag_s and self._health.note_lag(now.instant):
+            self._edges.discard_runs(now)
+            self._postpone(now, lag_s)
+
+    def handle_suspend(self, now: Now, gap_s: float) -> None:
+        """The host slept: announce, compare, listen, and only then accuse."""
+        self._health.note_suspend(now.instant, self._params)
+        for member in self._table:
+            self._court.withdraw(now, member)
+            if not (member.probe is not None and member.probe.is_check):
+                self._edges.restart(now, member)
+        self._postpone(now, gap_s)
+        self._own.announce(now)
+        here = self._table.here
+        for peer in self._parts.rng.sample(here, min(len(here), SYNCED_AFTER_SUSPEND)):
+            self._parts.gossip.start_sync(now, peer)
+        self._settle(now)
+
+    def leave(self, now: Now) -> None:
+        """Say goodbye; pings are still answered, nobody is accused any more."""
+        self._own.leave(now)
+        self._health.silent_until = NEVER
+        for member in self._table:
+            self._court.withdraw(now, member)
+        self._settle(now)
+
+    def set_kinds(self, now: Now, kinds: tuple[str, ...]) -> None:
+        """Say for which task kinds agents wait here; raises LocalError, and nothing changed."""
+        self._own.set_kinds(now, kinds)
+
+    def add_address(self, now: Now, address: Address) -> None:
+        """Say that this node is also reached there; raises LocalError, and nothing changed."""
+        self._own.add_address(now, address)
+
+    def handle_timeout(self, now: Now) -> None:
+        """Do what is due; early and late calls are harmless."""
+        late_s = now.instant - self._agenda.next_instant()
+        if late_s >= self._params.loop_lag_s:
+            self.handle_lag(now, late_s)
+        self._settle(now)
+        while (key := self._agenda.take_due(now.instant)) is not None:
+            self._fire(now, key)
+            self._settle(now)
+
+    def next_deadline(self) -> Instant:
+        """Return when something may be due next."""
+        return self._agenda.next_instant()
+
+    # -- what is believed
+
+    @property
+    def isolated(self) -> bool:
+        """Whether more than half of my edges look dead."""
+        return self._court.is_isolated
+
+    @property
+    def rival_boot(self) -> Boot | None:
+        """A boot that somebody else signed with this node's key, at or above our own."""
+        return self._own.rival_boot
+
+    @property
+    def own_presence(self) -> Verified[Presence] | None:
+        """What this node said of itself last; None before the start."""
+        return self._own.presence
+
+    def members(self, now: Now) -> tuple[MemberView, ...]:
+        """Return everybody known, this node included, by id."""
+        views = [self._view(now, member) for member in self._table]
+        return tuple(sorted([*views, self._own_view(now)], key=lambda view: view.id))
+
+    def status(self, peer: NodeId) -> Status | None:
+        """Return what is believed of a node; None for unknown ones."""
+        if peer == self._table.self_id:
+            return Status.ALIVE if self._own.left is None else Status.LEFT
+        member = self._table.get(peer)
+        return None if member is None else member.status
+
+    def alive(self) -> tuple[NodeId, ...]:
+        """Return alive and suspect peers, without this node, sorted."""
+        return tuple(self._table.here)
+
+    def presence(self, peer: NodeId) -> Verified[Presence] | None:
+        """Return what a node said of itself last."""
+        if peer == self._table.self_id:
+            return self._own.presence
+        member = self._table.get(peer)
+        return None if member is None else member.presence
+
+    def address(self, peer: NodeId) -> Address | None:
+        """Return the first address in a node's presence."""
+        known = self.presence(peer)
+        return known.fact.addresses[0] if known is not None and known.fact.addresses else None
+
+    def relay_for(self, peer: NodeId) -> NodeId | None:
+        """Return who reached a peer just now where the direct edge is broken."""
+        member = self._table.get(peer)
+        if member is None or member.suspicion is None or not member.is_here:
+            return None
+        for voucher in member.suspicion.vouchers_by_freshness():
+            between = self._table.get(voucher)
+            if between is not None and between.is_here and between.suspicion is None:
+                return voucher
+        return None
+
+    def ended(self, subject: NodeId, boot: Boot) -> Ended | None:
+        """Return why a boot of a node is over, as far as is known."""
+        member = self._table.get(subject)
+        return None if member is None else member.ended(boot)
+
+    def take_events(self) -> list[MemberEvent]:
+        """Remove and return the changes of the cuts that are complete."""
+        events, self._events = self._events, []
+        return events
+
+    def echo_age_s(self, now: Now, peer: NodeId) -> float | None:
+        """Return how long ago this peer was heard; None for never."""
+        member = self._table.get(peer)
+        if member is None:
+            return None
+        age = now.instant - member.heard_at
+        return age if age < float("inf") else None
+
+    def table_sizes(self) -> tuple[tuple[str, int, int], ...]:
+        """Return (name, entries, cap) of each bounded table."""
+        cap = self._params.members_max
+        early = self._intake.early_count
+        return (("members", len(self._table) + 1, cap), ("members_early", early, 2 * cap))
+
+    # -- inner steps
+
+    def _handle_vote(self, now: Now, member: Member, kind: int, body: bytes) -> None:
+        peer = member.id
+        if kind == Accuse.KIND:
+            self._handle_accuse(now, member, body)
+        elif kind == Vouch.KIND:
+            self._court.handle_vouch(now, peer, Vouch.decode_untrusted(body))
+        elif kind == Ask.KIND:
+            self._court.handle_ask(now, peer, Ask.decode_untrusted(body))
+        elif kind == Withdraw.KIND:
+            remark = Withdraw.decode_untrusted(body)
+            if remark.subject == self._table.self_id:
+                self._own.forgiven(peer)
+            else:
+                self._court.handle_withdraw(peer, remark)
+        else:
+            raise RemoteError(Refusal.MALFORMED, f"no message of membership has kind {kind}")
+
+    def _handle_accuse(self, now: Now, accuser: Member, body: bytes) -> None:
+        verifier = self._parts.author.verifier
+        message = Accuse.decode_untrusted(body)
+        signed = open_accusation_untrusted(message, accuser.id, verifier.mesh)
+        fact = Accusation.decode_untrusted(signed.payload)
+        if fact.subject != self._table.self_id:
+            self._court.judge_accusation(now, accuser.id, signed)
+            return
+        verifier.check(signed)
+        self._own.accused(now, accuser.id, (fact.boot, fact.incarnation))
+        self._edges.nudge(now, accuser)
+
+    def _witness(self, now: Now, member: Member, heard_us_at: Instant) -> None:
+        """There is two-way evidence: the peer heard me then, and I heard it now."""
+        probe = member.probe
+        if probe is not None:
+            if not probe.believes(heard_us_at):
+                return
+            self._edges.rest(now, member, probe)
+        member.evidence_at = now.instant
+        member.reached_at = max(member.reached_at, heard_us_at)
+        if member.suspicion is not None or member.askers or member.local:
+            self._court.reached(now, member, heard_us_at)
+        if self._own.is_accused:
+            self._own.reached(member.id, heard_us_at)
+
+    def _notice(self, now: Now, member: Member) -> None:
+        """Tell a member that is held to be down, so that it can refute.
+
+        Only pings and acks are answered so: a notice is never answered with a notice.
+        """
+        verdict = member.verdict
+        pause_s = self._params.refutation_window_s
+        if verdict is None or not member.is_down or now.instant < member.noticed_at + pause_s:
+            return
+        if self._ground.is_held(verdict):
+            member.noticed_at = now.instant
+            self._parts.gossip.tell(now, member.id, Family.MEMBERS, [verdict.id])
+            self._parts.gossip.start_sync(now, member.id)
+
+    def _fire(self, now: Now, key: bytes) -> None:
+        if len(key) == 1:
+            self._fire_own(now, key)
+            return
+        kind, member = key[:1], self._table.get(NodeId(key[1:]))
+        if member is None:
+            return
+        if kind == EDGE:
+            self._fire_edge(now, member)
+        elif kind == AGAIN:
+            self._court.repeat(now, member)
+        elif kind == DECIDE:
+            self._court.decide(now, member)
+        elif kind == GRACE:
+            self._lifecycle.age(now, member)
+        else:
+            assert kind == PUBLISH
+            self._court.publish(now, member)
+
+    def _fire_own(self, now: Now, key: bytes) -> None:
+        if key == RANDOM:
+            self._probe_somebody(now)
+            self._agenda.set(RANDOM, self._ground.spread(now, self._params.random_probe_s))
+        elif key == REDIAL:
+            self._redial(now)
+            self._agenda.set(REDIAL, self._ground.spread(now, self._params.dead_redial_s))
+        elif key == REFUTE:
+            self._own.announce(now)
+        else:
+            assert key == CUT
+            self._events.extend(self._table.cut())
+
+    def _fire_edge(self, now: Now, member: Member) -> None:
+        phase = self._edges.fire(now, member)
+        if phase is Phase.FAILED:
+            self._failed(now, member)
+        elif phase is Phase.HELD:
+            self._court.tend_hold(now, member)
+
+    def _failed(self, now: Now, member: Member) -> None:
+        """My own probe found nobody: believe the verdict that waits for this, or accuse."""
+        verdict, probe = member.verdict, member.probe
+        if not self._health.may_accuse(now.instant):
+            self._edges.restart(now, member)
+        elif verdict is not None:
+            self._lifecycle.go_down(now, member, verdict, local=False)
+        elif probe is not None and probe.is_check:
+            member.probe = None
+        else:
+            self._court.accuse(now, member)
+
+    def _probe_somebody(self, now: Now) -> None:
+        """Ping a random member that is no edge: coverage, and a round trip to know."""
+        here = self._table.here
+        if len(here) > len(self._edges.members):
+            member = self._table.get(self._parts.rng.choice(here))
+            if member is not None and member.probe is None:
+                self._edges.nudge(now, member)
+
+    def _redial(self, now: Now) -> None:
+        """Ping a random member that is down: a partition that heals must be noticed."""
+        down, here = list(self._table.down), len(self._table.here) + 1
+        if down and self._parts.rng.random() < max(len(down), 1) / here:
+            member = self._table.get(self._parts.rng.choice(down))
+            assert member is not None
+            self._edges.nudge(now, member)
+
+    def _postpone(self, now: Now, seconds: float) -> None:
+        """Push all clocks that count against somebody."""
+        for member in self._table:
+            self._lifecycle.postpone(member, seconds)
+            if member.suspicion is not None:
+                member.suspicion.postpone(seconds)
+                self._court.decide(now, member)
+
+    def _settle(self, now: Now) -> None:
+        """Follow up on a change of who is here."""
+        if self._table.is_stale:
+            self._table.is_stale = False
+            for gone in self._edges.refresh(now):
+                self._court.withdraw(now, gone)
+            self._parts.gossip.set_peers(self.alive())
+        if self._table.has_changes and self._agenda.due(CUT) == NEVER:
+            self._agenda.set(CUT, later(now.instant, self._params.cut_s))
+
+    def _view(self, now: Now, member: Member) -> MemberView:
+        fact, flags = member.presence.fact, []
+        if member.probe is not None and member.probe.phase is Phase.HELD:
+            flags.append("degraded")
+        penalty = member.penalty(now.instant, self._params.flap_half_life_s)
+        if penalty > self._params.flap_penalty_high:
+            flags.append("flapping")
+        return MemberView(
+            id=member.id,
+            name=fact.name,
+            address=fact.addresses[0],
+            status=member.status,
+            boot=fact.boot,
+            incarnation=fact.incarnation,
+            rtt_s=member.trip.smoothed_s,
+            tags=fact.tags,
+            is_self=False,
+            flags=tuple(flags),
+        )
+
+    def _own_view(self, now: Now) -> MemberView:
+        fact, flags = self._own.fact, []
+        if self._health.is_degraded(now.instant, self._params):
+            flags.append("degraded")
+        if self.isolated:
+            flags.append("isolated")
+        status = self.status(self._table.self_id)
+        assert status is not None
+        return MemberView(
+            id=self._table.self_id,
+            name=fact.name,
+            address=fact.addresses[0],
+            status=status,
+            boot=fact.boot,
+            incarnation=fact.incarnation,
+            rtt_s=None,
+            tags=fact.tags,
+            is_self=True,
+            flags=tuple(flags),
+        )

@@ -1,0 +1,150 @@
+"""How a participant is put together, and how it gets back what it knew before."""
+
+from collections.abc import Iterable, Sequence
+from itertools import count
+from typing import Any
+
+from mesh.core.claims.desk import Desk, DeskParts
+from mesh.core.claims.facts import TaskFact
+from mesh.core.claims.table import Table
+from mesh.core.crypto.suite import LinkKey
+from mesh.core.errors import RemoteError
+from mesh.core.gossip.gossip import Family, Gossip, GossipParts
+from mesh.core.identity import Boot
+from mesh.core.instants import Now
+from mesh.core.links.links import Links
+from mesh.core.links.session import LinkEnd
+from mesh.core.membership.facts import Presence
+from mesh.core.membership.membership import Membership, MembershipParts, OwnPresence
+from mesh.core.node.bulk import Bulk
+from mesh.core.node.participant import Participant, evidence_of
+from mesh.core.node.setup import NodeSetup, Rows
+from mesh.core.node.transport import Transport
+from mesh.core.outbox import Outbox
+from mesh.core.params import Params, params_for
+from mesh.core.trust.records import TRUST_CONTEXTS, Genesis, mesh_id_of
+from mesh.core.trust.trust import Trust
+from mesh.core.wire.codec import unpack_untrusted
+from mesh.core.wire.envelope import (
+    SIGNED_FACT_LAYOUT,
+    SignedFact,
+    Verified,
+    Verifier,
+    author_of,
+    decode_signed_fact_untrusted,
+)
+
+SILENT_QUIET_TIMES = 2.0
+"""A peer silent for this many quiet times of an edge is greeted again."""
+
+
+def decode_genesis_untrusted(data: bytes) -> SignedFact:
+    """Return a genesis under the mesh id that it founds itself; raises RemoteError."""
+    payload = unpack_untrusted(data, SIGNED_FACT_LAYOUT)[-1]
+    return decode_signed_fact_untrusted(data, mesh_id_of(payload))
+
+
+def params_of(setup: NodeSetup, genesis: Genesis) -> Params:
+    """Return the numbers of the mesh's profile, which every node must share."""
+    if setup.params.profile == genesis.profile:
+        return setup.params
+    return params_for(genesis.profile)
+
+
+def assemble(
+    setup: NodeSetup,
+    boot: Boot,
+    genesis: SignedFact,
+    outbox: Outbox,
+    stream_ids: "count[int]",
+) -> Participant:
+    """Return the parts of a member, wired together but not started; raises RemoteError."""
+    mesh = mesh_id_of(genesis.payload)
+    suite, rng = setup.suite, setup.rng
+    verifier = Verifier(suite, mesh)
+    author = author_of(suite, setup.key, verifier)
+    verified = verifier.open_untrusted(genesis, TRUST_CONTEXTS)
+    params = params_of(setup, verified.fact)
+    trust = Trust(mesh)
+    trust.accept(verified)
+    table = Table(mesh, params.claims, trust.is_admin_id)
+    participant = Participant(params, boot, outbox, verifier, author, trust, table, {})
+    participant.gossip = gossip = Gossip(
+        GossipParts(author, verifier, participant, params.gossip, rng, outbox)
+    )
+    link_key = LinkKey(rng.randbytes(32))
+    own = OwnPresence(setup.name, setup.addresses, suite.link_public(link_key), setup.tags)
+    participant.membership = membership = Membership(
+        MembershipParts(author, gossip, params.membership, rng, outbox, boot, own)
+    )
+    links = Links(suite, mesh, LinkEnd(author.id, boot, own.link_key), link_key, params.links)
+
+    def own_facts() -> Sequence[bytes]:
+        presence = membership.presence(author.id)
+        assert presence is not None
+        proofs = [*trust.chain(author.public_key), presence]
+        return [proof.signed.encode() for proof in proofs]
+
+    silent_s = SILENT_QUIET_TIMES * params.membership.edge_quiet_s
+    participant.transport = Transport(links, membership, params.links, own_facts, silent_s)
+    participant.bulk = Bulk(links, params.links, rng, stream_ids)
+    participant.desk = Desk(
+        DeskParts(
+            author=author,
+            boot=boot,
+            table=table,
+            gossip=gossip,
+            liveness=participant,
+            params=params.claims,
+            orphan_grace_s=params.membership.orphan_grace_s,
+            rng=rng,
+            outbox=outbox,
+            is_admin=trust.is_admin_id,
+        )
+    )
+    return participant
+
+
+def restore(participant: Participant, rows: Rows, now: Now) -> None:
+    """Take back facts, tickets, handles and answers; what does not verify is left out, counted."""
+    held = list(_decoded(participant, rows.get("fact", {}).values()))
+    trust_first = sorted(held, key=lambda entry: entry[1].context not in TRUST_CONTEXTS)
+    for family, signed in trust_first:
+        try:
+            _restore_fact(participant, now, family, signed)
+        except RemoteError as error:
+            participant.refuse(error)
+            participant.transport.count("refused_on_load")
+    participant.desk.restore(rows)
+
+
+def _decoded(
+    participant: Participant, values: Iterable[bytes]
+) -> Iterable[tuple[Family, SignedFact]]:
+    for value in values:
+        try:
+            signed = decode_signed_fact_untrusted(value[1:], participant.verifier.mesh)
+            yield Family(value[0]), signed
+        except (RemoteError, ValueError, IndexError):
+            participant.transport.count("refused_on_load")
+
+
+def _restore_fact(participant: Participant, now: Now, family: Family, signed: SignedFact) -> None:
+    contexts = participant.contexts(family)
+    verified: Verified[Any] = participant.verifier.open_untrusted(signed, contexts)
+    fact = verified.fact
+    if signed.context in TRUST_CONTEXTS:
+        kept = participant.trust.accept(verified)
+    elif isinstance(fact, TaskFact):
+        participant.table.check(verified)
+        participant.table.add(verified)
+        kept = True
+    elif family is Family.TASKS:
+        participant.table.add_evidence(evidence_of(verified))
+        kept = True
+    else:
+        kept = participant.membership.accept(now, verified)
+        if kept and isinstance(fact, Presence):
+            participant.learn(verified)
+    if kept:
+        participant.gossip.restore(family, verified)

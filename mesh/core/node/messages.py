@@ -1,0 +1,30 @@
+"""What nodes tell each other about links themselves."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mesh.core.identity import NodeId
+from mesh.core.wire.codec import Binary, Layout
+from mesh.core.wire.frame import DATAGRAM_BYTES_MAX, PLAINTEXT_BYTES_MAX, Message
+
+RELAY_OVERHEAD_BYTES = 64
+RELAYED_PLAINTEXT_BYTES_MAX = PLAINTEXT_BYTES_MAX - RELAY_OVERHEAD_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Relay(Message):
+    """Please pass this sealed datagram on to the target: I can not reach it."""
+
+    KIND: ClassVar[int] = 50
+    LAYOUT: ClassVar[Layout] = (Binary(16), Binary(18, DATAGRAM_BYTES_MAX))
+    target: NodeId
+    datagram: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed(Message):
+    """A sealed datagram that its sender asked me to pass on to you."""
+
+    KIND: ClassVar[int] = 51
+    LAYOUT: ClassVar[Layout] = (Binary(18, DATAGRAM_BYTES_MAX),)
+    datagram: bytes

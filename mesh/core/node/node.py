@@ -1,0 +1,386 @@
+"""One node: an input in, effects out, one deadline; it starts as a stranger and becomes a member.
+
+A driver calls `start` once, then `handle` for every input and `handle_timeout` whenever the clock
+reaches `next_deadline()`, and performs the returned effects in order. Nothing else touches a node.
+"""
+
+from itertools import count
+from typing import assert_never
+
+from mesh.core.commands import (
+    Hello,
+    MemberList,
+    MemberWait,
+    NodeIdentity,
+    NodeInfo,
+    NodeLeave,
+    NodeStatus,
+    TrustInvite,
+)
+from mesh.core.effects import (
+    CloseStream,
+    CommitNumber,
+    Effect,
+    Halt,
+    Row,
+    StreamId,
+)
+from mesh.core.errors import LocalError, RemoteError
+from mesh.core.identity import boot_counter, mint_boot, node_id
+from mesh.core.inputs import (
+    ClientGone,
+    CommandReceived,
+    CommitDone,
+    CommitFailed,
+    DatagramReceived,
+    Input,
+    LocalInput,
+    LoopLag,
+    NetworkInput,
+    SeedsResolved,
+    StreamClosed,
+    StreamOpened,
+    StreamReceived,
+    SuspendGap,
+)
+from mesh.core.instants import NEVER, Instant, Now, later
+from mesh.core.links.stream import MARK
+from mesh.core.node.admissions import Admissions
+from mesh.core.node.assembly import assemble, decode_genesis_untrusted, restore
+from mesh.core.node.commits import Commits
+from mesh.core.node.contact import Contact
+from mesh.core.node.entry import JOIN_MARK, Entry, Granted, found_mesh
+from mesh.core.node.participant import Participant
+from mesh.core.node.queries import Queries
+from mesh.core.node.setup import NodeSetup
+from mesh.core.node.views import snapshot_of
+from mesh.core.outbox import Outbox
+from mesh.core.snapshot import Snapshot
+from mesh.core.wire.envelope import decode_signed_fact_untrusted
+
+
+class Node:
+    """Rules without a clock, a socket or a disk; see the module for how it is driven."""
+
+    def __init__(self, setup: NodeSetup) -> None:
+        self.setup = setup
+        self.rows = setup.rows or {}
+        last = int.from_bytes(self.rows.get("boot", {}).get(b"", b""), "big")
+        random_bits = int.from_bytes(setup.rng.randbytes(4), "big")
+        self.boot = mint_boot(last + 1, random_bits)
+        self.outbox = Outbox()
+        self.participant: Participant | None = None
+        self._stream_ids = count(1, 2)
+        self._instant = Instant(float("-inf"))
+        self._born: CommitNumber | None = None
+        self._granted: Granted | None = None
+        self._entry: Entry | None = None
+        self._halt_at = NEVER
+        self._commits = Commits()
+
+    # ---- the contract of a node
+
+    def start(self, now: Now) -> list[Effect]:
+        """Begin: nothing leaves before the number of this boot is on disk."""
+        counter = boot_counter(self.boot)
+        number = self.outbox.commit(Row("boot", b"", counter.to_bytes(8, "big")))
+        if "mesh" in self.rows:
+            self._born = number
+        elif self.setup.founding is not None:
+            self._granted = found_mesh(self.setup, now)
+            self.outbox.commit(*self._granted.rows)
+            self._born = number
+        else:
+            self._entry = Entry(self.setup, self._stream_ids)
+            self._extend(self._entry.start(now))
+        return self._finish(now)
+
+    def handle(self, now: Now, event: Input) -> list[Effect]:
+        """Take one input."""
+        match event:
+            case (
+                DatagramReceived()
+                | SeedsResolved()
+                | StreamOpened()
+                | StreamReceived()
+                | StreamClosed()
+            ):
+                self._handle_network(now, event)
+            case (
+                CommitDone()
+                | CommitFailed()
+                | CommandReceived()
+                | ClientGone()
+                | SuspendGap()
+                | LoopLag()
+            ):
+                self._handle_local(now, event)
+            case _:
+                assert_never(event)
+        return self._finish(now)
+
+    def handle_timeout(self, now: Now) -> list[Effect]:
+        """Let time pass; early and late calls are harmless."""
+        if now.instant >= self._halt_at:
+            self._halt_at = NEVER
+            self.outbox.put(Halt("left the mesh"))
+        self._commits.handle_timeout(now.instant, self.outbox)
+        if self._entry is not None:
+            self._extend(self._entry.handle_timeout(now))
+        if self.participant is not None:
+            self._extend(self.participant.handle_timeout(now))
+            self._extend(self.contact.handle_timeout(now))
+            self._extend(self.admissions.handle_timeout(now))
+        return self._finish(now)
+
+    def next_deadline(self) -> Instant:
+        """Return when `handle_timeout` wants to be called; later than the last call of it."""
+        deadlines = [self._halt_at, self._commits.retry_at]
+        if self._entry is not None:
+            deadlines.append(self._entry.next_deadline())
+        if self.participant is not None:
+            deadlines += [
+                self.participant.next_deadline(),
+                self.contact.due,
+                self.queries.next_deadline(),
+                self.admissions.next_deadline(),
+            ]
+        return min(deadlines)
+
+    def snapshot(self, now: Now) -> Snapshot:
+        """Return this node as plain data; empty before it is a member."""
+        if self.participant is not None:
+            return snapshot_of(self.participant, now)
+        own = node_id(self.setup.suite.public_key(self.setup.key))
+        return Snapshot(own, self.boot, (), (), (), (), isolated=False, table_sizes=())
+
+    # ---- network
+
+    def _extend(self, effects: list[Effect]) -> None:
+        self.outbox.effects += effects
+
+    def _handle_network(self, now: Now, event: NetworkInput) -> None:
+        match event:
+            case DatagramReceived(data, source):
+                if self.participant is not None:
+                    self._extend(self.participant.receive_datagram(now, data, source))
+            case SeedsResolved(addresses):
+                if self._entry is not None:
+                    self._extend(self._entry.handle_resolved(now, addresses))
+                elif self.participant is not None:
+                    self._extend(self.contact.handle_resolved(addresses))
+            case StreamOpened(stream, _, dialled):
+                self._handle_stream_opened(now, stream, dialled=dialled)
+            case StreamReceived(stream, data):
+                self._handle_stream_data(now, stream, data)
+            case StreamClosed(stream, reason):
+                self._handle_stream_closed(now, stream, reason)
+            case _:
+                assert_never(event)
+
+    def _handle_stream_opened(self, now: Now, stream: StreamId, *, dialled: bool) -> None:
+        if self._entry is not None and self._entry.owns(stream):
+            self._extend(self._entry.handle_opened(now, stream))
+        elif self.participant is not None and dialled:
+            if stream in self.participant.bulk.channels:
+                self._extend(self.participant.bulk.handle_opened(now.instant, stream))
+        elif self.participant is None:
+            self.outbox.put(CloseStream(stream))
+
+    def _handle_stream_closed(self, now: Now, stream: StreamId, reason: str) -> None:
+        if self._entry is not None:
+            self._extend(self._entry.handle_closed(now, stream, reason))
+        if self.participant is not None:
+            self.participant.bulk.handle_closed(stream)
+            self.admissions.handle_closed(stream)
+
+    def _handle_stream_data(self, now: Now, stream: StreamId, data: bytes) -> None:
+        try:
+            if self._entry is not None and self._entry.owns(stream):
+                self._extend(self._entry.receive_untrusted(now, stream, data))
+                self._take_grant(self._entry.granted)
+            elif self.participant is not None:
+                self._receive_stream(now, self.participant, stream, data)
+        except RemoteError as error:
+            self.outbox.put(CloseStream(stream))
+            if self.participant is not None:
+                self.participant.refuse(error)
+                self.participant.bulk.handle_closed(stream)
+                self.admissions.handle_closed(stream)
+
+    def _receive_stream(
+        self, now: Now, participant: Participant, stream: StreamId, data: bytes
+    ) -> None:
+        if stream not in participant.bulk.channels and not self.admissions.owns(stream):
+            if len(participant.bulk.channels) >= participant.params.links.streams_max:
+                self.outbox.put(CloseStream(stream))
+            elif data[:1] == MARK:
+                participant.bulk.accept(now.instant, stream)
+            elif data[:1] == JOIN_MARK:
+                self.admissions.accept(now, stream)
+                data = data[1:]
+            else:
+                self.outbox.put(CloseStream(stream))
+        if self.admissions.owns(stream):
+            self._extend(self.admissions.receive_untrusted(now, stream, data))
+        elif stream in participant.bulk.channels:
+            peer, messages, effects = participant.bulk.receive_untrusted(now.instant, stream, data)
+            self._extend(effects)
+            for kind, body in messages:
+                assert peer is not None
+                self._extend(participant.receive_message(now, peer, kind, body))
+
+    def _take_grant(self, granted: Granted | None) -> None:
+        if granted is not None and self._granted is None:
+            self._granted = granted
+            self._born = self.outbox.commit(*granted.rows)
+
+    # ---- becoming a member
+
+    def _become_member(self, now: Now) -> None:
+        rows = self.rows
+        if self._granted is not None:
+            mesh_row = next(row for row in self._granted.rows if row.kind == "mesh")
+            rows = {
+                kind: {row.key: row.value or b"" for row in self._granted.rows if row.kind == kind}
+                for kind in dict.fromkeys(row.kind for row in self._granted.rows)
+            }
+            genesis_bytes = mesh_row.value
+        else:
+            genesis_bytes = rows["mesh"][b""]
+        assert genesis_bytes is not None
+        from_disk = decode_genesis_untrusted(genesis_bytes)
+        extra = () if self._entry is None else self._entry.addresses
+        self._entry = None
+        participant = assemble(self.setup, self.boot, from_disk, self.outbox, self._stream_ids)
+        restore(participant, rows, now)
+        self.participant = participant
+        self.queries = Queries(self.setup, participant, now.instant)
+        self.admissions = Admissions(self.setup, participant, rows)
+        self.contact = Contact(
+            participant, self.setup.rng, self.setup.seeds, self.setup.addresses, extra
+        )
+        participant.membership.start(now)
+        participant.desk.start(now)
+        self._meet(now, participant)
+        self._extend(self.contact.start(now))
+        self.outbox.notify("node", {"state": "member", "mesh": participant.verifier.mesh.hex()})
+
+    def _meet(self, now: Now, participant: Participant) -> None:
+        """Take over the presences that came with a grant."""
+        for contact in () if self._granted is None else self._granted.contacts:
+            try:
+                signed = decode_signed_fact_untrusted(contact, participant.verifier.mesh)
+                participant.take_facts(now, [signed])
+            except RemoteError as error:
+                participant.refuse(error)
+
+    # ---- local
+
+    def _handle_local(self, now: Now, event: LocalInput) -> None:
+        match event:
+            case CommitDone(number):
+                self._handle_committed(now, number)
+            case CommitFailed(number, reason):
+                self._handle_commit_failed(now, number, reason)
+            case CommandReceived():
+                self._handle_command(now, event)
+            case ClientGone(client):
+                if self.participant is not None:
+                    self.queries.forget_client(client)
+                    self.participant.desk.handle_client_gone(now, client)
+            case SuspendGap(gap_s):
+                if self.participant is not None:
+                    self.participant.membership.handle_suspend(now, gap_s)
+                    self.participant.desk.handle_suspend(now)
+            case LoopLag(lag_s):
+                if self.participant is not None:
+                    self.participant.membership.handle_lag(now, lag_s)
+            case _:
+                assert_never(event)
+
+    def _handle_committed(self, now: Now, number: CommitNumber) -> None:
+        done = self._commits.handle_done(number)
+        if done is None:
+            return
+        if self._born is not None and done >= self._born:
+            self._born = None
+            self._become_member(now)
+        elif self.participant is not None:
+            self.participant.gossip.handle_committed(now, done)
+            self.participant.desk.handle_committed(now, done)
+            self._extend(self.admissions.handle_committed(done))
+
+    def _handle_commit_failed(self, now: Now, number: CommitNumber, reason: str) -> None:
+        if self.participant is None:
+            self.outbox.put(Halt(f"the state could not be written: {reason}", "free disk space"))
+            return
+        self._commits.handle_failed(now.instant, number)
+        self.participant.transport.count("commits_failed")
+        self.participant.desk.handle_commit_failed(now, number, reason)
+        self._extend(self.admissions.handle_commit_failed(number))
+
+    def _handle_command(self, now: Now, received: CommandReceived) -> None:
+        client, request = received.client, received.request
+        try:
+            if self.participant is None:
+                self._answer_stranger(now, received)
+            else:
+                self._answer(now, self.participant, received)
+        except LocalError as error:
+            self.outbox.refuse(client, request, error)
+
+    def _answer_stranger(self, now: Now, received: CommandReceived) -> None:
+        command = received.command
+        if isinstance(command, Hello):
+            self.outbox.reply(received.client, received.request, {"version": self.setup.version})
+        elif isinstance(command, NodeLeave):
+            self.outbox.reply(received.client, received.request, {"left": False})
+            self._halt_at = now.instant
+        elif isinstance(command, NodeStatus) and self._entry is not None:
+            self.outbox.reply(received.client, received.request, self._entry.status())
+        else:
+            raise LocalError(
+                "not_joined",
+                "this node has not joined a mesh yet",
+                "see `mesh status`; the ticket's node must be reachable",
+            )
+
+    def _answer(self, now: Now, participant: Participant, received: CommandReceived) -> None:
+        client, request, command = received.client, received.request, received.command
+        match command:
+            case Hello() | NodeStatus() | NodeInfo() | NodeIdentity() | MemberList():
+                self.outbox.reply(client, request, self.queries.answer(now, command))
+            case MemberWait():
+                self.queries.wait(now, client, request, command)
+            case NodeLeave():
+                self._leave(now, participant, received)
+            case TrustInvite():
+                self.admissions.invite(now, client, request, command)
+            case _:
+                if self._halt_at != NEVER:
+                    raise LocalError("leaving", "this node is leaving", "use another node")
+                participant.desk.handle_command(now, received)
+
+    def _leave(self, now: Now, participant: Participant, received: CommandReceived) -> None:
+        if self._halt_at == NEVER:
+            participant.membership.leave(now)
+            self._halt_at = later(now.instant, participant.params.membership.leave_linger_s)
+        self.outbox.reply(received.client, received.request, {"left": True})
+
+    # ---- the end of every input
+
+    def _finish(self, now: Now) -> list[Effect]:
+        participant = self.participant
+        if participant is not None:
+            participant.settle(now)
+            self.queries.settle(now)
+        outbox = self.outbox
+        effects = outbox.effects
+        outbox.effects = []
+        if participant is not None:
+            if outbox.messages:
+                effects += participant.transport.send(now, outbox.messages)
+            if outbox.bulk:
+                effects += participant.bulk.send(now.instant, outbox.bulk)
+        return self._commits.take(outbox) + effects

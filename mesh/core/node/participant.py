@@ -1,0 +1,307 @@
+"""A node that holds a certificate: all its parts, and the facts they hand to each other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mesh.core.claims.desk import Desk
+from mesh.core.claims.facts import CLAIM_CONTEXTS, Evidence, TaskFact
+from mesh.core.claims.table import Table
+from mesh.core.effects import Effect
+from mesh.core.errors import Refusal, RemoteError
+from mesh.core.gossip.gossip import Family, Gossip, PushNumber
+from mesh.core.identity import Address, Boot, NodeId, PublicKey, TaskId
+from mesh.core.instants import Instant, Now, later
+from mesh.core.links.session import LinkEnd
+from mesh.core.membership.facts import MEMBERSHIP_CONTEXTS, Leave, Presence, Verdict
+from mesh.core.membership.membership import Ended, Membership
+from mesh.core.membership.messages import Ack, Ping
+from mesh.core.membership.verdicts import check_accusations, check_verdict
+from mesh.core.node.bulk import Bulk
+from mesh.core.node.messages import Relay, Relayed
+from mesh.core.node.transport import Transport
+from mesh.core.outbox import Outbox
+from mesh.core.params import Params
+from mesh.core.snapshot import Status
+from mesh.core.trust.records import TRUST_CONTEXTS, Admin, Certificate, Genesis
+from mesh.core.trust.trust import Trust
+from mesh.core.wire.envelope import Author, Contexts, SignedFact, Verified, Verifier
+
+GOSSIP_KINDS = range(20, 50)
+MEMBER_CONTEXTS: Contexts = TRUST_CONTEXTS | MEMBERSHIP_CONTEXTS
+TASK_CONTEXTS: Contexts = CLAIM_CONTEXTS | {
+    kind.CONTEXT: kind for kind in (Presence, Verdict, Leave)
+}
+BLAMED = (Refusal.BAD_SIGNATURE, Refusal.BAD_KEY)
+
+
+def evidence_of(verified: Verified[Any]) -> Evidence:
+    """Return what a membership fact proves about the boots of its subject."""
+    fact = verified.fact
+    if isinstance(fact, Leave):
+        return Evidence(verified.id, verified.author, fact.boot, local=False, kind="left")
+    if isinstance(fact, Verdict):
+        return Evidence(verified.id, fact.subject, fact.boot, fact.local, kind="verdict")
+    assert isinstance(fact, Presence)
+    ended = Boot(fact.boot - 1)
+    return Evidence(verified.id, verified.author, ended, local=False, kind="restarted")
+
+
+@dataclass(slots=True)
+class Strikes:
+    """What a link peer did wrong lately."""
+
+    count: int = 0
+    muted_until: Instant = Instant(0.0)
+
+
+@dataclass(slots=True)
+class Participant:
+    """The parts of a member, wired together; implements what they ask of each other."""
+
+    params: Params
+    boot: Boot
+    outbox: Outbox
+    verifier: Verifier
+    author: Author
+    trust: Trust
+    table: Table
+    counters: dict[str, int]
+    gossip: Gossip = field(init=False)
+    membership: Membership = field(init=False)
+    desk: Desk = field(init=False)
+    transport: Transport = field(init=False)
+    bulk: Bulk = field(init=False)
+    strikes: dict[NodeId, Strikes] = field(default_factory=dict)
+    advertised: Instant = Instant(float("-inf"))
+    kinds: tuple[str, ...] = ()
+    """The kinds for which this node last advertised waiting agents."""
+    known_alive: tuple[NodeId, ...] = ()
+
+    # ---- what gossip asks (Receiver)
+
+    def contexts(self, family: Family) -> Contexts:
+        """Return which facts belong to a family."""
+        return MEMBER_CONTEXTS if family is Family.MEMBERS else TASK_CONTEXTS
+
+    def check_author(self, key: PublicKey) -> None:
+        """Raise RemoteError unless this key may say anything at all: cheap, before verification."""
+        genesis = self.trust.genesis.fact
+        if key != genesis.root_key and not genesis.open and not self.trust.is_member(key):
+            raise RemoteError(Refusal.NOT_ADMITTED, key.hex()[:16])
+
+    def accept(self, now: Now, family: Family, verified: Verified[Any], relay: NodeId) -> bool:
+        """Whether a fact is kept; it has changed what it had to change."""
+        fact = verified.fact
+        if isinstance(fact, Genesis | Admin | Certificate):
+            kept = self.trust.accept(verified)
+            for promoted in self.trust.take_promoted():
+                self.gossip.publish(now, Family.MEMBERS, [promoted])
+            return kept
+        if not self.trust.is_member(verified.signed.author):
+            raise RemoteError(Refusal.NOT_ADMITTED, verified.author.hex())
+        if isinstance(fact, TaskFact):
+            return self._accept_task(now, verified, relay)
+        if family is Family.TASKS:
+            return self._accept_evidence(now, verified)
+        kept = self.membership.accept(now, verified)
+        if kept and isinstance(fact, Presence):
+            self.learn(verified)
+        return kept
+
+    def _accept_task(self, now: Now, verified: Verified[TaskFact], relay: NodeId) -> bool:
+        self.table.check(verified)
+        changed = self.table.add(verified)
+        self.desk.handle_fact(now, verified, relay)
+        self.desk.handle_changed(now, changed)
+        return True
+
+    def _accept_evidence(self, now: Now, verified: Verified[Any]) -> bool:
+        if isinstance(verified.fact, Verdict):
+            check_verdict(verified.fact)
+            for key, _ in verified.fact.accusations:
+                self.check_author(PublicKey(key))
+            check_accusations(self.verifier, verified.fact)
+        self.desk.handle_changed(now, self.table.add_evidence(evidence_of(verified)))
+        return True
+
+    def handle_acknowledged(self, now: Now, push: PushNumber, peer: NodeId, durable: bool) -> None:
+        """A peer holds what was pushed."""
+        self.desk.handle_acknowledged(now, push, peer, durable)
+
+    def learn(self, presence: Verified[Presence]) -> None:
+        """Be able to seal to the author of a presence."""
+        if presence.author == self.author.id:
+            return
+        fact = presence.fact
+        end = LinkEnd(presence.author, fact.boot, fact.link_key)
+        address = Address(*fact.addresses[0])
+        self.transport.links.learn(end, address)
+
+    # ---- what comes in
+
+    def receive_datagram(self, now: Now, data: bytes, source: Address) -> list[Effect]:
+        """Handle foreign bytes; never raises because of them."""
+        try:
+            if self.transport.is_hello(data):
+                return self._greeted(now, data, source)
+            return self._receive_sealed(now, data, source)
+        except RemoteError as error:
+            self.refuse(error)
+            return []
+
+    def refuse(self, error: RemoteError) -> None:
+        """Count a refusal."""
+        name = f"refused_{error.refusal}"
+        self.counters[name] = self.counters.get(name, 0) + 1
+
+    def _greeted(self, now: Now, data: bytes, source: Address) -> list[Effect]:
+        facts, answer = self.transport.open_hello_untrusted(now, data, source)
+        self.take_facts(now, facts)
+        return [] if answer is None else [answer]
+
+    def take_facts(self, now: Now, facts: Sequence[SignedFact]) -> None:
+        """Take over trust and membership facts that came outside gossip; raises RemoteError."""
+        for signed in facts:
+            if self.gossip.holds(Family.MEMBERS, signed.id):
+                continue
+            if signed.context not in TRUST_CONTEXTS:
+                self.check_author(signed.author)
+            verified = self.verifier.open_untrusted(signed, MEMBER_CONTEXTS)
+            if self.accept(now, Family.MEMBERS, verified, verified.author):
+                self.gossip.publish(now, Family.MEMBERS, [verified])
+
+    def _receive_sealed(self, now: Now, data: bytes, source: Address | None) -> list[Effect]:
+        opened = self.transport.open_untrusted(now, data, source)
+        if source is not None:
+            self.membership.handle_evidence(now, opened.peer, opened.echo_age_s)
+        effects: list[Effect] = []
+        for kind, body in opened.frames:
+            effects += self.receive_message(now, opened.peer, kind, body)
+        return effects
+
+    def receive_message(self, now: Now, peer: NodeId, kind: int, body: bytes) -> list[Effect]:
+        """Handle one message of an authenticated peer; what is wrong is counted and blamed."""
+        strikes = self.strikes.get(peer)
+        if strikes is not None and now.instant < strikes.muted_until and kind in GOSSIP_KINDS:
+            return []
+        try:
+            return self._route(now, peer, kind, body)
+        except RemoteError as error:
+            self.refuse(error)
+            if error.refusal in BLAMED:
+                self._blame(now, peer)
+            return []
+
+    def _blame(self, now: Now, peer: NodeId) -> None:
+        strikes = self.strikes.setdefault(peer, Strikes())
+        strikes.count += 1
+        if strikes.count >= self.params.links.strikes_max:
+            strikes.count = 0
+            strikes.muted_until = later(now.instant, self.params.links.mute_s)
+            self.transport.count("muted")
+
+    def _route(self, now: Now, peer: NodeId, kind: int, body: bytes) -> list[Effect]:
+        if kind in GOSSIP_KINDS:
+            self.gossip.handle_message(now, peer, kind, body)
+        elif kind in (Ping.KIND, Ack.KIND):
+            probe = (Ping if kind == Ping.KIND else Ack).decode_untrusted(body)
+            self.gossip.handle_digests(now, peer, probe.digest_members, probe.digest_tasks)
+            self.membership.handle_message(now, peer, kind, body)
+        elif kind == Relay.KIND:
+            return self.transport.pass_on(now, Relay.decode_untrusted(body))
+        elif kind == Relayed.KIND:
+            return self._receive_sealed(now, Relayed.decode_untrusted(body).datagram, None)
+        else:
+            self.membership.handle_message(now, peer, kind, body)
+        return []
+
+    # ---- what claims ask (Liveness)
+
+    def alive(self) -> tuple[NodeId, ...]:
+        """Return the peers that are here, without this node."""
+        return self.membership.alive()
+
+    def status(self, node: NodeId) -> Status | None:
+        """Return what is believed of a node."""
+        return self.membership.status(node)
+
+    def ended(self, node: NodeId, boot: Boot) -> Ended | None:
+        """Return what proves that this boot of a node is over."""
+        return self.membership.ended(node, boot)
+
+    def name(self, node: NodeId) -> str:
+        """Return a node's name, or the start of its id."""
+        presence = self.membership.presence(node)
+        return node.hex()[:8] if presence is None else presence.fact.name
+
+    def nodes_for(self, kind: str) -> tuple[NodeId, ...]:
+        """Return who waits for tasks of a kind, this node included when it does."""
+        nodes = [
+            peer
+            for peer in self.membership.alive()
+            if (presence := self.membership.presence(peer)) and kind in presence.fact.kinds
+        ]
+        if kind in self.desk.waiting_kinds():
+            nodes.append(self.author.id)
+        return tuple(nodes)
+
+    # ---- time
+
+    def settle(self, now: Now) -> None:
+        """Carry what changed during one input from part to part."""
+        for event in self.membership.take_events():
+            self.outbox.notify(
+                "member",
+                {
+                    "node": event.peer.hex(),
+                    "name": event.name,
+                    "old": None if event.old is None else str(event.old),
+                    "new": str(event.new),
+                },
+            )
+        alive = self.membership.alive()
+        if alive != self.known_alive:
+            before = dict.fromkeys(self.known_alive)
+            self.known_alive = alive
+            self.gossip.set_peers(alive)
+            for peer in alive:
+                if peer not in before:
+                    self.gossip.start_sync(now, peer)
+            self.desk.handle_members_changed(now)
+        self._advertise(now)
+
+    def _advertise(self, now: Now) -> None:
+        kinds = self.desk.waiting_kinds()
+        if kinds != self.kinds and now.instant >= self._advertise_at():
+            self.advertised, self.kinds = now.instant, kinds
+            self.membership.set_kinds(now, kinds)
+
+    def _advertise_at(self) -> Instant:
+        return later(self.advertised, self.params.claims.advertise_s)
+
+    def handle_timeout(self, now: Now) -> list[Effect]:
+        """Let every part whose time has come act."""
+        instant = now.instant
+        for part in (self.membership, self.gossip, self.desk):
+            if part.next_deadline() <= instant:
+                part.handle_timeout(now)
+        if self.bulk.next_deadline() <= instant:
+            return self.bulk.handle_timeout(instant)
+        return []
+
+    def next_deadline(self) -> Instant:
+        """Return when the earliest part wants to act."""
+        deadlines = [
+            self.membership.next_deadline(),
+            self.gossip.next_deadline(),
+            self.desk.next_deadline(),
+            self.bulk.next_deadline(),
+        ]
+        if self.desk.waiting_kinds() != self.kinds:
+            deadlines.append(self._advertise_at())
+        return min(deadlines)
+
+    def tasks(self) -> tuple[TaskId, ...]:
+        """Return every task known here."""
+        return tuple(self.table.tasks())

@@ -1,0 +1,42 @@
+"""What a node is given when it is made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mesh.core.crypto.suite import SigningKey, Suite
+from mesh.core.identity import Address
+from mesh.core.params import Params
+from mesh.core.rng import Rng
+
+Rows = Mapping[str, Mapping[bytes, bytes]]
+"""What the durable log held: kind -> key -> newest value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Founding:
+    """A wish to make a new mesh rather than to join one."""
+
+    name: str
+    profile: str
+    open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSetup:
+    """Identity, numbers, chance, memory, and how to find the others."""
+
+    suite: Suite
+    key: SigningKey
+    params: Params
+    rng: Rng
+    name: str
+    addresses: tuple[Address, ...]
+    seeds: tuple[str, ...] = ()
+    ticket: str | None = None
+    mesh: bytes | None = None
+    """The mesh id to insist on when joining by bare seed address."""
+    founding: Founding | None = None
+    wants_admin: bool = True
+    tags: tuple[tuple[str, str], ...] = ()
+    rows: Rows | None = None
+    version: str = "0"

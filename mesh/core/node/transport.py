@@ -1,0 +1,165 @@
+"""Datagrams of a node: seals what its parts want to send, opens what comes in, greets strangers."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mesh.core.effects import Effect, SendDatagram
+from mesh.core.errors import Refusal, RemoteError
+from mesh.core.identity import Address, NodeId
+from mesh.core.instants import Instant, Now
+from mesh.core.links.hello import ANSWER, ASK, VERSION_HELLO, decode_hello_untrusted, encode_hello
+from mesh.core.links.links import Links, Opened
+from mesh.core.node.messages import RELAYED_PLAINTEXT_BYTES_MAX, Relay, Relayed
+from mesh.core.params import LinkParams
+from mesh.core.wire.envelope import SignedFact
+from mesh.core.wire.frame import FRAME_HEADER_BYTES, encode_frame
+
+URGENT_KINDS = 20
+"""Kinds below this are probes and their kin: they go first."""
+
+
+class Routing(Protocol):
+    """What the transport asks of membership."""
+
+    def relay_for(self, peer: NodeId, /) -> NodeId | None:
+        """Return who passes datagrams on to a peer that we can not reach."""
+        ...
+
+
+@dataclass(slots=True)
+class Bucket:
+    """Allows a rate with a burst of one second's worth."""
+
+    rate: float
+    level: float
+    at: Instant
+
+    def take(self, now: Instant, amount: float) -> bool:
+        """Whether this much may pass now."""
+        self.level = min(self.rate, self.level + (now - self.at) * self.rate)
+        self.at = now
+        if self.level < amount:
+            return False
+        self.level -= amount
+        return True
+
+
+@dataclass(slots=True)
+class Transport:
+    """Everything between the parts of a node and its UDP socket."""
+
+    links: Links
+    routing: Routing
+    params: LinkParams
+    own_facts: Callable[[], Sequence[bytes]]
+    """Presence and certificate chain as they are now, encoded."""
+    silent_s: float
+    """A peer not heard for this long is greeted along with whatever is sent to it."""
+    counters: dict[str, int] = field(default_factory=dict)
+    _sources: OrderedDict[Address, Bucket] = field(default_factory=OrderedDict)
+    _relays: Bucket | None = None
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Add to a counter shown in status."""
+        self.counters[name] = self.counters.get(name, 0) + by
+
+    def hello(self, target: Address, kind: int = ASK) -> Effect:
+        """Return a greeting for an address."""
+        self.count("hellos_sent")
+        return self._datagram(target, encode_hello(self.links.mesh, kind, self.own_facts()))
+
+    def _datagram(self, target: Address, data: bytes) -> Effect:
+        self.count("datagrams_sent")
+        self.count("bytes_sent", len(data))
+        return SendDatagram(target, data)
+
+    def is_hello(self, data: bytes) -> bool:
+        """Whether a datagram is a greeting."""
+        return data[:1] == bytes((VERSION_HELLO,))
+
+    def open_hello_untrusted(
+        self, now: Now, data: bytes, source: Address
+    ) -> tuple[list[SignedFact], Effect | None]:
+        """Return the facts of a greeting and the answer to send once they hold."""
+        kind, facts = decode_hello_untrusted(self.links.mesh, data)
+        if not self._may_greet(now.instant, source):
+            raise RemoteError(Refusal.OVER_CAP, "greetings of one source")
+        return facts, self.hello(source, ANSWER) if kind == ASK else None
+
+    def _may_greet(self, now: Instant, source: Address) -> bool:
+        rate = self.params.hello_per_source_s
+        bucket = self._sources.pop(source, None) or Bucket(rate, rate, now)
+        self._sources[source] = bucket
+        if len(self._sources) > self.params.sources_max:
+            self._sources.popitem(last=False)
+        return bucket.take(now, 1)
+
+    def open_untrusted(self, now: Now, data: bytes, source: Address | None) -> Opened:
+        """Return what a sealed datagram says; raises RemoteError."""
+        self.count("datagrams_received")
+        self.count("bytes_received", len(data))
+        return self.links.open_untrusted(now.instant, data, source)
+
+    def pass_on(self, now: Now, request: Relay) -> list[Effect]:
+        """Forward a datagram for a peer, within the budget for others' traffic."""
+        if self._relays is None:
+            rate = self.params.relay_bytes_s
+            self._relays = Bucket(rate, rate, now.instant)
+        if request.target not in self.links.routes:
+            raise RemoteError(Refusal.UNKNOWN_SENDER, "no route to the target of a relay")
+        if not self._relays.take(now.instant, len(request.datagram)):
+            raise RemoteError(Refusal.OVER_CAP, "relayed bytes")
+        self.count("relayed")
+        relayed = Relayed(request.datagram)
+        return self._carry(now.instant, request.target, relayed.KIND, relayed.encode())
+
+    def _carry(self, now: Instant, peer: NodeId, kind: int, body: bytes) -> list[Effect]:
+        address = self.links.address(peer)
+        assert address is not None
+        return [
+            self._datagram(address, data) for data in self.links.seal(now, peer, [(kind, body)])
+        ]
+
+    def send(self, now: Now, messages: dict[NodeId, list[tuple[int, bytes]]]) -> list[Effect]:
+        """Return the datagrams for everything the parts want to send; empties `messages`."""
+        effects: list[Effect] = []
+        for peer, waiting in messages.items():
+            if peer not in self.links.routes:
+                self.count("unroutable", len(waiting))
+                continue
+            if len(waiting) > 1:
+                waiting.sort(key=lambda message: message[0] >= URGENT_KINDS)
+            effects += self._send_to(now.instant, peer, waiting)
+        messages.clear()
+        return effects
+
+    def _send_to(
+        self, now: Instant, peer: NodeId, waiting: Sequence[tuple[int, bytes]]
+    ) -> list[Effect]:
+        relay = self.routing.relay_for(peer)
+        if relay is not None and relay in self.links.routes:
+            return self._send_through(now, relay, peer, waiting)
+        address = self.links.address(peer)
+        assert address is not None
+        effects = [self._datagram(address, data) for data in self.links.seal(now, peer, waiting)]
+        if self.links.should_greet(now, peer, self.silent_s):
+            advertised = self.links.routes[peer].advertised
+            effects += [self.hello(target) for target in dict.fromkeys((address, advertised))]
+        return effects
+
+    def _send_through(
+        self, now: Instant, relay: NodeId, peer: NodeId, waiting: Sequence[tuple[int, bytes]]
+    ) -> list[Effect]:
+        fitting = [
+            (kind, body)
+            for kind, body in waiting
+            if len(encode_frame(kind, body)) < RELAYED_PLAINTEXT_BYTES_MAX - FRAME_HEADER_BYTES
+        ]
+        effects = []
+        for data in self.links.seal(now, peer, fitting, RELAYED_PLAINTEXT_BYTES_MAX):
+            request = Relay(peer, data)
+            effects += self._carry(now, relay, request.KIND, request.encode())
+        self.count("through_relay", len(effects))
+        return effects

@@ -1,0 +1,64 @@
+"""A participant as plain data: what checkers and the simulator compare."""
+
+from collections.abc import Iterator
+
+from mesh.core.claims.record import ClaimView, Record, token_text
+from mesh.core.gossip.gossip import Family
+from mesh.core.identity import TaskId
+from mesh.core.instants import Now
+from mesh.core.node.participant import Participant
+from mesh.core.snapshot import Snapshot, TaskState, TaskView
+
+
+def _owner(record: Record) -> ClaimView | None:
+    return record.owner if record.state is TaskState.WORKING else None
+
+
+def task_view(task: TaskId, record: Record) -> TaskView:
+    """Return one task as equal fact sets must show it everywhere."""
+    owner, spec = _owner(record), record.spec
+    winner = record.winner
+    by_claim = {view.fact.id: view for view in record.claims}
+    won = None if winner is None else by_claim.get(winner.fact.claim)
+    return TaskView(
+        id=task,
+        kind="" if spec is None else spec.fact.kind,
+        state=record.state,
+        owner=None if owner is None else owner.fact.author,
+        agent="" if owner is None else owner.fact.fact.agent,
+        token="" if owner is None else token_text(owner.fact),
+        epoch=record.epoch,
+        starts=record.starts,
+        attempts_used=record.attempts_used,
+        outcome=None if winner is None else "completed",
+        result_token="" if won is None else token_text(won.fact),
+        result_digest=b"" if winner is None else winner.fact.digest,
+    )
+
+
+def _task_views(participant: Participant) -> Iterator[TaskView]:
+    for task in sorted(participant.table.tasks()):
+        record = participant.table.record(task)
+        if record is not None and record.spec is not None:
+            yield task_view(task, record)
+
+
+def snapshot_of(participant: Participant, now: Now) -> Snapshot:
+    """Return everything that checkers compare; changes nothing."""
+    gossip, params = participant.gossip, participant.params
+    tasks = tuple(_task_views(participant))
+    members = participant.membership.members(now)
+    return Snapshot(
+        id=participant.author.id,
+        boot=participant.boot,
+        members=members,
+        tasks=tasks,
+        member_facts=gossip.ids(Family.MEMBERS),
+        task_facts=gossip.ids(Family.TASKS),
+        isolated=participant.membership.isolated,
+        table_sizes=(
+            ("members", len(members), params.membership.members_max),
+            ("tasks", len(tasks), params.claims.tasks_max),
+            ("streams", len(participant.bulk.channels), params.links.streams_max),
+        ),
+    )

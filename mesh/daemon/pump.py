@@ -1,0 +1,150 @@
+"""The only loop that owns the node: inputs go in one by one, effects come out in order.
+
+It never waits for the world. Effects are handed on (to a socket, a queue, the writer) and the loop
+goes on; what waits for a commit waits in the node, behind its number. There is one deadline, the
+node's, and one rule of fairness: before the node is told that time is up, what had already reached
+this machine is handled, so that an answer in the kernel's buffer never counts as silence.
+
+The pump also watches itself. It wakes at least once per heartbeat; if it wakes late, or inputs had
+to wait, the node is told (`LoopLag`) before it draws conclusions about others; if the host slept,
+the node is told that too (`SuspendGap`).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from mesh.core.effects import Effect
+from mesh.core.inputs import Input, LoopLag, SuspendGap
+from mesh.core.instants import Instant, Now
+from mesh.core.params import MembershipParams
+from mesh.daemon.clock import Clock
+from mesh.daemon.inbox import Inbox
+
+HEARTBEAT_S = 1.0
+"""Trio's sleep does not count suspend: after so long at most, a gap is noticed."""
+INPUTS_PER_TURN = 64
+"""Handled before the deadline is looked at again."""
+
+
+class Driven(Protocol):
+    """A node as its driver sees it."""
+
+    def start(self, now: Now) -> list[Effect]:
+        """Begin."""
+        ...
+
+    def handle(self, now: Now, each: Input, /) -> list[Effect]:
+        """Take one input."""
+        ...
+
+    def handle_timeout(self, now: Now) -> list[Effect]:
+        """Do what is due; calls that come early or late are harmless."""
+        ...
+
+    def next_deadline(self) -> Instant:
+        """Return when something will be due; after `handle_timeout(now)` that is after `now`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a pump is plugged into; none of it may block."""
+
+    inbox: Inbox
+    clock: Clock
+    perform: Callable[[Effect], None]
+    poll: Callable[[], object]
+    """Moves what the kernel has received into the inbox."""
+    outcomes: Callable[[], Sequence[Input]]
+    """Takes what the writer has decided."""
+    watchdog: Callable[[], None]
+    """Told after every turn, and at least once per heartbeat, that the loop is alive."""
+
+
+class Pump:
+    """Drives one node until it is stopped."""
+
+    def __init__(self, node: Driven, around: Surroundings, params: MembershipParams) -> None:
+        self._node = node
+        self._around = around
+        self._params = params
+        self._reason: str | None = None
+        self._planned = Instant(0.0)
+        self._slept_s = around.clock.slept_s()
+        self.lag_max_s = 0.0
+
+    def stop(self, reason: str) -> None:
+        """End after the present turn; the first reason stands."""
+        if self._reason is None:
+            self._reason = reason
+            self._around.inbox.wake()
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> str:
+        """Start the node, drive it, and return why it was stopped."""
+        around = self._around
+        self._perform(self._node.start(around.clock.now()))
+        task_status.started()
+        while self._reason is None:
+            await self._sleep()
+            self._notice_gap_and_lag()
+            self._handle_inputs()
+            self._handle_deadline()
+            around.watchdog()
+        return self._reason
+
+    def handle_outcomes(self) -> None:
+        """Tell the node what the writer has decided."""
+        for outcome in self._around.outcomes():
+            self._handle(outcome)
+
+    async def _sleep(self) -> None:
+        now = self._around.clock.now().instant
+        self._planned = min(self._node.next_deadline(), Instant(now + HEARTBEAT_S))
+        await self._around.inbox.wait(self._planned - now)
+
+    def _notice_gap_and_lag(self) -> None:
+        now = self._around.clock.now().instant
+        gap_s = self._take_gap_s()
+        if gap_s > self._params.suspend_gap_s:
+            self._handle(SuspendGap(gap_s))
+        oldest = self._around.inbox.oldest()
+        since = self._planned if oldest is None else min(self._planned, oldest)
+        # Nothing is late because the host slept: that has been said.
+        lag_s = now - since - gap_s
+        self.lag_max_s = max(self.lag_max_s, lag_s)
+        if lag_s > self._params.loop_lag_s:
+            self._handle(LoopLag(lag_s))
+
+    def _take_gap_s(self) -> float:
+        slept_s = self._around.clock.slept_s()
+        if slept_s is None:
+            return 0.0
+        before_s, self._slept_s = self._slept_s, slept_s
+        return 0.0 if before_s is None else max(0.0, slept_s - before_s)
+
+    def _handle_inputs(self) -> None:
+        self.handle_outcomes()
+        for each in self._around.inbox.take(INPUTS_PER_TURN):
+            self._handle(each)
+
+    def _handle_deadline(self) -> None:
+        if self._around.clock.now().instant < self._node.next_deadline():
+            return
+        self._around.poll()
+        self._handle_inputs()
+        now = self._around.clock.now()
+        if now.instant < self._node.next_deadline():
+            return
+        self._perform(self._node.handle_timeout(now))
+        # A deadline that stays in the past would turn this loop into a hot one.
+        assert self._node.next_deadline() > now.instant
+
+    def _handle(self, each: Input) -> None:
+        self._perform(self._node.handle(self._around.clock.now(), each))
+
+    def _perform(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            self._around.perform(effect)

@@ -1,0 +1,103 @@
+"""Real nodes for simulated machines: keys and certificates drawn from the seed."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mesh.core.crypto.suite import SigningKey, Suite
+from mesh.core.identity import PublicKey
+from mesh.core.node.entry import fact_row
+from mesh.core.node.node import Node
+from mesh.core.node.setup import NodeSetup
+from mesh.core.trust.founding import Founded, MeshPlan, found
+from mesh.core.trust.records import Admin, Certificate
+from mesh.core.wire.envelope import Fact, SignedFact, sign_batch
+from mesh.sim.host import Birth
+from mesh.sim.world import World
+
+ADMINS = 3
+CREATED_S = 1_700_000_000
+SEEDS_MAX = 3
+
+
+def secret(world: World, *words: object) -> SigningKey:
+    """Return the 32 bytes that this world has under these words."""
+    text = repr((world.seed, *words)).encode()
+    return SigningKey(hashlib.blake2b(text, digest_size=32).digest())
+
+
+def node_key(world: World, name: str, disk: int) -> SigningKey:
+    """Return the key of the node on one disk of a host."""
+    return secret(world, "node", name, disk)
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """Makes every node of a world a member of one mesh, without the exchange of joining.
+
+    With `by_ticket`, nodes after the first start as strangers and join with `World.ticket`.
+    """
+
+    open: bool = False
+    by_ticket: bool = False
+
+    def founded(self, world: World) -> Founded:
+        """Return the mesh of a world: its first host founds it."""
+        first = next(iter(world.hosts))
+        plan = MeshPlan(
+            name="sim",
+            profile=world.params.profile,
+            open=self.open,
+            created_s=CREATED_S,
+            nonce=secret(world, "nonce")[:16],
+            next_root_hash=bytes(32),
+        )
+        return found(world.suite, secret(world, "root"), node_key(world, first, 0), plan)
+
+    def __call__(self, world: World, birth: Birth, /) -> Node:
+        """Return the node of one start of one host."""
+        rows: Mapping[str, Mapping[bytes, bytes]] = birth.rows
+        key = node_key(world, birth.name, birth.disk)
+        world.suite.public_key(key)
+        stranger = self.by_ticket and birth.index > 0
+        if "mesh" not in rows and not stranger:
+            admitted = self._admitted(world, birth, key)
+            rows = {**rows, **admitted, "fact": {**admitted["fact"], **rows.get("fact", {})}}
+        return Node(
+            NodeSetup(
+                suite=world.suite,
+                key=key,
+                params=world.params,
+                rng=birth.rng,
+                name=birth.name,
+                addresses=(birth.address,),
+                seeds=birth.seeds[:SEEDS_MAX],
+                ticket=birth.ticket if stranger else None,
+                tags=tuple(birth.tags.items()),
+                rows=rows,
+            )
+        )
+
+    def _admitted(
+        self, world: World, birth: Birth, key: SigningKey
+    ) -> Mapping[str, Mapping[bytes, bytes]]:
+        """Return the rows that a completed join would have left on disk."""
+        founded = self.founded(world)
+        world.mesh_id = founded.mesh
+        facts = [record.signed for record in founded.records]
+        if birth.index > 0 or birth.disk > 0:
+            founder = node_key(world, next(iter(world.hosts)), 0)
+            public = world.suite.public_key(key)
+            facts.append(_sign(world.suite, founder, founded, Certificate(public, CREATED_S, 0)))
+            if birth.index < ADMINS:
+                admin = Admin(PublicKey(public))
+                facts.append(_sign(world.suite, secret(world, "root"), founded, admin))
+        fact_rows = [fact_row(signed) for signed in facts]
+        return {
+            "mesh": {b"": founded.genesis.signed.encode()},
+            "fact": {row.key: row.value or b"" for row in fact_rows},
+        }
+
+
+def _sign(suite: Suite, key: SigningKey, founded: Founded, fact: Fact) -> SignedFact:
+    return sign_batch(suite, key, founded.mesh, [fact])[0]

@@ -1,0 +1,172 @@
+"""One trial: a seed draws weather over a whole mesh at work; safety always, liveness afterwards."""
+
+import random
+from dataclasses import dataclass
+from functools import partial
+
+from mesh.core.commands import TaskSubmit
+from mesh.core.params import Params
+from mesh.sim.agent import Habits, SimAgent, reformed
+from mesh.sim.checkers import Checker, Violation, safety_checkers, watch
+from mesh.sim.client import Answer, AnsweredTwice, SimClient
+from mesh.sim.history import What
+from mesh.sim.liveness import Final, check_final
+from mesh.sim.weather import Weather, clear_up, draw_core, draw_weather, unleash
+from mesh.sim.world import NodeFactory, World
+
+KINDS = ("build", "test", "review")
+SNAPSHOT_S = 1.0
+SUBMIT_RETRY_S = 2.0
+SETTLE_STEP_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a trial does; the seed draws the rest."""
+
+    seed: int
+    nodes: int = 5
+    storm_s: float = 60.0
+    calm_s: float = 120.0
+    """Longest time after the weather cleared up until everything must be well."""
+    tasks: int = 10
+    join_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a trial ended."""
+
+    plan: Plan
+    weather: Weather
+    core: tuple[str, ...]
+    broken: str | None
+    """What was violated, and when; None when all is well."""
+    virtual_s: float
+    events: int
+    trace: str
+    starts: int
+
+    def line(self) -> str:
+        """Return one line; after a failure it replays the trial."""
+        plan = self.plan
+        replay = f"mesh sim --seed {plan.seed} --nodes {plan.nodes} --storm {plan.storm_s:g}"
+        if self.broken is None:
+            return f"ok: {replay}  # {self.events} events, trace {self.trace}"
+        return f"FAILED: {replay} --tasks {plan.tasks}  # {self.broken}"
+
+
+def names_of(count: int) -> list[str]:
+    """Return host names: a, b, ... z, aa, ab, ..."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    names = list(letters)
+    while len(names) < count:
+        names = [*letters, *(first + second for first in names for second in letters)]
+    return names[:count]
+
+
+class Trial:
+    """One world, its agents and its checkers, on the way through storm and calm."""
+
+    def __init__(self, plan: Plan, params: Params, factory: NodeFactory) -> None:
+        self.plan = plan
+        # A generator of its own: the weather stays the same when the nodes draw differently.
+        self.rng = random.Random(f"trial {plan.seed}")
+        self.names = names_of(plan.nodes)
+        self.weather = draw_weather(self.rng, self.names, plan.storm_s)
+        self.core = draw_core(self.rng, self.names)
+        self.world = World(plan.seed, params, factory)
+        self.checkers: list[Checker] = safety_checkers(self.world)
+        self.agents: list[SimAgent] = []
+        watch(self.world, self.checkers)
+
+    def run(self) -> Outcome:
+        """Run to the end, or to the first violation."""
+        broken = None
+        try:
+            self.live()
+        except (Violation, AnsweredTwice, AssertionError) as violation:
+            broken = f"{type(violation).__name__} at {self.world.now_s:.6f} s: {violation}"
+        world = self.world
+        return Outcome(
+            self.plan,
+            self.weather,
+            self.core,
+            broken,
+            world.now_s,
+            world.events,
+            world.trace.digest(),
+            sum(event.what is What.STARTED for event in world.history.events),
+        )
+
+    def live(self) -> None:
+        """Run to the end; raises at the first violation."""
+        world, plan = self.world, self.plan
+        for name in self.names:
+            world.add_host(name)
+            world.start(name)
+            world.run(plan.join_s / plan.nodes)
+        world.watch(SNAPSHOT_S)
+        self._employ()
+        unleash(world, self.weather)
+        world.run(plan.storm_s)
+        clear_up(world, self.core)
+        for agent in self.agents:
+            agent.habits = reformed(agent.habits)
+        self._settle()
+        snapshots = world.snapshots()
+        for checker in self.checkers:
+            checker.finish(self.core, snapshots)
+
+    def _employ(self) -> None:
+        world, rng = self.world, self.rng
+        vices = rng.random() < 0.5
+        for name in self.names:
+            habits = Habits(
+                kinds=tuple(rng.sample(KINDS, rng.randint(1, len(KINDS)))),
+                capacity=rng.randint(1, 3),
+                fails=0.1 * vices,
+                releases=0.1 * vices,
+                crashes=0.1 * vices,
+                stalls=0.1 * vices,
+                lies=0.1 * vices,
+            )
+            agent = SimAgent(world, world.hosts[name], f"agent-{name}", habits)
+            agent.begin()
+            self.agents.append(agent)
+        for number in range(self.plan.tasks):
+            host = world.hosts[rng.choice(self.names)]
+            client = SimClient(world, host, f"submitter-{number}")
+            task = TaskSubmit(kind=rng.choice(KINDS), request_id=f"trial-{number}")
+            client.later(rng.uniform(0.0, self.plan.storm_s), partial(submit, client, task))
+
+    def _settle(self) -> None:
+        """Wait until all is well; raise what is wrong when it takes too long."""
+        willing = [agent for agent in self.agents if agent.host.name in self.core]
+        kinds = {kind: None for agent in willing for kind in agent.habits.kinds}
+        final = Final(self.world, self.core, tuple(kinds))
+        deadline_s = self.world.now_s + self.plan.calm_s
+        while True:
+            self.world.run(SETTLE_STEP_S)
+            try:
+                check_final(final)
+            except Violation:
+                if self.world.now_s >= deadline_s:
+                    raise
+            else:
+                return
+
+
+def submit(client: SimClient, task: TaskSubmit) -> None:
+    """Submit a task until it is acknowledged."""
+
+    def answered(answer: Answer) -> None:
+        if answer.error is not None:
+            client.later(SUBMIT_RETRY_S, partial(submit, client, task))
+
+    client.ask(task, answered)
+
+
+def run_trial(plan: Plan, params: Params, factory: NodeFactory) -> Outcome:
+    """Run one trial from its beginning to its end."""
+    return Trial(plan, params, factory).run()

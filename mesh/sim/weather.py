@@ -1,0 +1,245 @@
+"""The weather of a world: a seed draws what goes wrong, how badly, and when; then it clears up.
+
+Faults have an end of their own, except crashes, after which a machine stays off until it is
+started again by a later fault or by `clear_up`.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+
+from mesh.sim.network import (
+    Between,
+    Bursts,
+    Corrupt,
+    Delay,
+    Duplicate,
+    Loss,
+    OneWay,
+    Reorder,
+    Rule,
+    lognormal,
+    uniform,
+)
+from mesh.sim.world import World
+
+CALM_BEGINNING_S = 5.0
+WALL_JUMP_S = 10 * 31_536_000.0
+
+
+class FaultKind(StrEnum):
+    """What can go wrong for a while."""
+
+    CRASH = "crash"
+    """The node's process dies and is started again."""
+    POWER_CUT = "power-cut"
+    """The machine dies and is started again."""
+    DISK_LOST = "disk-lost"
+    """The machine dies and comes back with an empty disk: as a new node."""
+    PAUSE = "pause"
+    SUSPEND = "suspend"
+    PARTITION = "partition"
+    ONE_WAY = "one-way"
+    LOSSY = "lossy"
+    """Much loss from and to some hosts."""
+    SLOW = "slow"
+    """Long delays from some hosts."""
+    DISK_FULL = "disk-full"
+    DISK_ERRORS = "disk-errors"
+    WALL_JUMP = "wall-jump"
+    NO_NAMES = "no-names"
+    """Seed texts cannot be resolved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that goes wrong: when, for how long, at which hosts, how badly (0..1)."""
+
+    at_s: float
+    kind: FaultKind
+    hosts: tuple[str, ...]
+    lasts_s: float
+    strength: float
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """What the network is like all the time, and what else happens."""
+
+    loss: float
+    bursts: float
+    latency_s: float
+    latency_p99_s: float
+    duplicates: float
+    reorder: float
+    corrupt: float
+    faults: tuple[Fault, ...]
+    lasts_s: float
+
+    def describe(self) -> str:
+        """Return one line for people."""
+        kinds = [fault.kind.value for fault in self.faults]
+        faults = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+        return (
+            f"loss {self.loss:.0%}, bursts {self.bursts:.0%}, latency {self.latency_s * 1e3:.1f}"
+            f"/{self.latency_p99_s * 1e3:.0f} ms, duplicates {self.duplicates:.0%}, reordering"
+            f" {self.reorder:.0%}, corruption {self.corrupt:.1%}; {faults or 'no faults'}"
+        )
+
+
+def draw_weather(
+    rng: random.Random,
+    names: Sequence[str],
+    lasts_s: float,
+    kinds: Sequence[FaultKind] = tuple(FaultKind),
+) -> Weather:
+    """Return some weather; each sort of trouble is absent in many seeds, so that others show."""
+
+    def sometimes(probability: float, high: float) -> float:
+        return rng.uniform(0.0, high) if rng.random() < probability else 0.0
+
+    latency_s = rng.choice((0.0003, 0.002, 0.01, 0.04))
+    # Each seed knows a few kinds of faults only: a mixture of all hides what one of them does.
+    known = rng.sample(list(kinds), rng.randint(0, min(4, len(kinds)))) if kinds else []
+    count = rng.randint(1, 4 + int(lasts_s / 10)) if known else 0
+    faults = sorted(
+        (_draw_fault(rng, names, rng.choice(known), lasts_s) for _ in range(count)),
+        key=lambda fault: fault.at_s,
+    )
+    return Weather(
+        loss=sometimes(0.6, 0.3),
+        bursts=sometimes(0.2, 0.05),
+        latency_s=latency_s,
+        latency_p99_s=latency_s * rng.choice((1.5, 4.0, 15.0)),
+        duplicates=sometimes(0.4, 0.2),
+        reorder=sometimes(0.4, 0.2),
+        corrupt=sometimes(0.3, 0.02),
+        faults=tuple(faults),
+        lasts_s=lasts_s,
+    )
+
+
+def _draw_fault(rng: random.Random, names: Sequence[str], kind: FaultKind, lasts_s: float) -> Fault:
+    beginning_s = min(CALM_BEGINNING_S, lasts_s / 10)
+    some = rng.randint(1, max(1, len(names) // 2))
+    return Fault(
+        at_s=rng.uniform(beginning_s, lasts_s),
+        kind=kind,
+        hosts=tuple(rng.sample(list(names), some if rng.random() < 0.4 else 1)),
+        lasts_s=rng.choice((0.2, 1.0, 5.0, 20.0, 60.0)) * rng.uniform(0.5, 1.5),
+        strength=rng.random(),
+    )
+
+
+def unleash(world: World, weather: Weather) -> None:
+    """Put the weather's rules in force from now on, and its faults on the schedule."""
+    rng = world.rng
+    latency = lognormal(rng, weather.latency_s, weather.latency_p99_s)
+    world.network.latency = latency
+    world.network.loss = weather.loss
+    late = uniform(rng, 0.0, 10 * weather.latency_s)
+    rules: list[tuple[float, Rule]] = [
+        (weather.bursts, Bursts(rng, weather.bursts / 5, 0.2, 0.9)),
+        (weather.corrupt, Corrupt(rng, weather.corrupt)),
+        (weather.duplicates, Duplicate(rng, weather.duplicates, late)),
+        (weather.reorder, Reorder(rng, weather.reorder, late)),
+    ]
+    for strength, rule in rules:
+        if strength:
+            world.add_rule(rule)
+    for fault in weather.faults:
+        world.call_later(fault.at_s, partial(strike, world, fault))
+
+
+def strike(world: World, fault: Fault) -> None:
+    """Let one thing go wrong now; its end is scheduled."""
+    match fault.kind:
+        case FaultKind.CRASH | FaultKind.POWER_CUT | FaultKind.DISK_LOST:
+            _strike_down(world, fault)
+        case FaultKind.PAUSE | FaultKind.SUSPEND:
+            stop = world.pause if fault.kind is FaultKind.PAUSE else world.suspend
+            for name in fault.hosts:
+                stop(name, fault.lasts_s)
+        case FaultKind.DISK_FULL | FaultKind.DISK_ERRORS:
+            _spoil_disks(world, fault)
+        case FaultKind.WALL_JUMP:
+            for name in fault.hosts:
+                seconds = (2 * fault.strength - 1) * WALL_JUMP_S
+                world.hosts[name].clock.jump_wall(seconds)
+        case FaultKind.NO_NAMES:
+            world.names_resolve = False
+            world.call_later(fault.lasts_s, partial(setattr, world, "names_resolve", True))
+        case _:
+            _spoil_network(world, fault)
+
+
+def _strike_down(world: World, fault: Fault) -> None:
+    for name in fault.hosts:
+        if fault.kind is FaultKind.DISK_LOST:
+            world.destroy_disk(name)
+        else:
+            world.kill(name, machine=fault.kind is FaultKind.POWER_CUT)
+        world.call_later(fault.lasts_s, partial(world.start, name))
+
+
+def _spoil_disks(world: World, fault: Fault) -> None:
+    for name in fault.hosts:
+        disk = world.hosts[name].disk
+        if fault.kind is FaultKind.DISK_FULL:
+            disk.full = True
+        else:
+            disk.fail = fault.strength
+        world.call_later(fault.lasts_s, disk.mend)
+
+
+def _spoil_network(world: World, fault: Fault) -> None:
+    here = world.addresses(fault.hosts)
+    there = world.addresses([name for name in world.hosts if name not in fault.hosts])
+    rng = world.rng
+    if fault.kind is FaultKind.PARTITION:
+        rest = [name for name in world.hosts if name not in fault.hosts]
+        _for_a_while(world, fault, lambda: world.partition(fault.hosts, rest), world.repair)
+        return
+    rule: Rule
+    match fault.kind:
+        case FaultKind.ONE_WAY:
+            rule = OneWay(here, there) if fault.strength < 0.5 else OneWay(there, here)
+        case FaultKind.SLOW:
+            rule = Between(here, there, Delay(lognormal(rng, 0.05 + 0.2 * fault.strength, 2.0)))
+        case _:
+            rule = Between(here, there, Loss(rng, 0.2 + 0.6 * fault.strength))
+    begin, end = partial(world.add_rule, rule), partial(world.remove_rule, rule)
+    _for_a_while(world, fault, begin, end)
+
+
+def _for_a_while(
+    world: World, fault: Fault, begin: Callable[[], None], end: Callable[[], None]
+) -> None:
+    begin()
+    world.call_later(fault.lasts_s, end)
+
+
+def clear_up(world: World, core: Sequence[str]) -> None:
+    """End all trouble: a good network, whole disks, the core running, others off for good."""
+    low_s, high_s = world.conditions.latency_s
+    world.network.latency = uniform(world.rng, low_s, high_s)
+    world.network.loss = 0.0
+    world.clear_rules()
+    world.names_resolve = True
+    for name, host in world.hosts.items():
+        host.disk.mend()
+        if name not in core:
+            world.kill(name, machine=True)
+            host.retired = True
+        else:
+            world.wake(name)
+            world.start(name)
+
+
+def draw_core(rng: random.Random, names: Sequence[str]) -> tuple[str, ...]:
+    """Return who is left when the weather clears up: at least half of the hosts, at times all."""
+    size = rng.choice((len(names), rng.randint((len(names) + 1) // 2, len(names))))
+    chosen = rng.sample(list(names), size)
+    return tuple(name for name in names if name in chosen)

@@ -1,0 +1,135 @@
+"""Nodes of a story that write verified facts at once: real ids, no signatures."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+from mesh.core.claims.allocation import claim_rank
+from mesh.core.claims.facts import (
+    Attempt,
+    AttemptKind,
+    Cancel,
+    Claim,
+    Evidence,
+    Progress,
+    ProgressState,
+    Result,
+    Spec,
+    TaskFact,
+)
+from mesh.core.claims.table import Table
+from mesh.core.identity import (
+    Boot,
+    FactId,
+    MeshId,
+    NodeId,
+    PublicKey,
+    TaskId,
+    dot_task_id,
+    node_id,
+)
+from mesh.core.params import ClaimParams
+from mesh.core.wire.envelope import SignedFact, Verified, leaf_hash
+
+MESH = MeshId(b"m" * 32)
+BOOT = Boot(7)
+AnyTaskFact = TypeVar("AnyTaskFact", bound=TaskFact)
+
+
+@dataclass(frozen=True)
+class Scribe:
+    """One node, by a letter."""
+
+    letter: str
+
+    @cached_property
+    def key(self) -> PublicKey:
+        return PublicKey(self.letter.encode() * 32)
+
+    @cached_property
+    def id(self) -> NodeId:
+        return node_id(self.key)
+
+    def write(self, fact: AnyTaskFact) -> Verified[AnyTaskFact]:
+        """Return any fact in this node's name."""
+        payload = fact.encode()
+        id_ = leaf_hash(MESH, fact.CONTEXT, self.key, payload)
+        signed = SignedFact(id_, self.key, bytes(64), 0, 1, (), fact.CONTEXT, payload)
+        return Verified(fact, signed, self.id)
+
+    def spec(
+        self,
+        number: int = 1,
+        *,
+        kind: str = "build",
+        created_ms: int = 0,
+        attempts: int = 3,
+        payload: bytes = b"",
+    ) -> Verified[Spec]:
+        task = dot_task_id(self.id, BOOT, number)
+        return self.write(Spec(task, kind, payload, created_ms, attempts, 0, None, b""))
+
+    def claim(
+        self,
+        spec: Verified[Spec],
+        *,
+        nonce: int = 0,
+        after: Verified[Claim] | None = None,
+        because: FactId | None = None,
+        boot: int = BOOT,
+    ) -> Verified[Claim]:
+        task = spec.fact.task
+        epoch = 1 if after is None else after.fact.epoch + 1
+        rank = claim_rank(task, epoch, self.id)
+        before = after.id if after else None
+        number = nonce.to_bytes(8, "big")
+        return self.write(
+            Claim(task, spec.id, epoch, rank, Boot(boot), "agent", number, before, because)
+        )
+
+    def progress(
+        self,
+        claim: Verified[Claim],
+        state: int = ProgressState.STARTED,
+        number: int = 1,
+        boot: int = BOOT,
+    ) -> Verified[Progress]:
+        return self.write(Progress(claim.fact.task, claim.id, Boot(boot), number, int(state), b""))
+
+    def release(self, claim: Verified[Claim], number: int = 9) -> Verified[Progress]:
+        return self.progress(claim, ProgressState.RELEASED, number)
+
+    def attempt(
+        self, claim: Verified[Claim], kind: int = AttemptKind.FAILED, error: bytes = b""
+    ) -> Verified[Attempt]:
+        return self.write(Attempt(claim.fact.task, claim.id, int(kind), error))
+
+    def result(self, claim: Verified[Claim], output: bytes = b"done") -> Verified[Result]:
+        digest = hashlib.blake2b(output, digest_size=32).digest()
+        return self.write(Result(claim.fact.task, claim.id, output, digest))
+
+    def cancel(self, spec: Verified[Spec]) -> Verified[Cancel]:
+        return self.write(Cancel(spec.fact.task, spec.id))
+
+    def gone(self, *, ended_boot: int = BOOT, mark: bytes = b"e") -> Evidence:
+        """Return evidence that this node's boots up to one are over."""
+        id_ = FactId(hashlib.blake2b(mark + self.id, digest_size=32).digest())
+        return Evidence(id_, self.id, Boot(ended_boot), local=False, kind="verdict")
+
+
+ANN, BOB, CAT, DAN = (Scribe(letter) for letter in "abcd")
+
+
+def ranked(task: TaskId, epoch: int = 1, *scribes: Scribe) -> list[Scribe]:
+    """Return the scribes by their rank in one epoch, the winner last."""
+    return sorted(scribes or (ANN, BOB, CAT), key=lambda who: claim_rank(task, epoch, who.id))
+
+
+def table_of(*facts: Verified[Any], admin: Scribe | None = None, **params: int) -> Table:
+    """Return a table that holds these facts."""
+    table = Table(MESH, ClaimParams(**params), lambda node: admin is not None and node == admin.id)
+    for fact in facts:
+        table.check(fact)
+        table.add(fact)
+    return table

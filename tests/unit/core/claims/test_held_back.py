@@ -1,0 +1,35 @@
+"""Facts that wait: counted per author, found by what they lack."""
+
+import pytest
+
+from mesh.core.claims.held_back import HeldBack
+from mesh.core.errors import Refusal, RemoteError
+from tests.unit.core.claims.scribe import ANN, BOB
+
+SPEC = ANN.spec()
+CLAIM = BOB.claim(SPEC)
+SECOND = BOB.claim(SPEC, nonce=1)
+
+
+def test_a_full_author_is_refused_and_another_is_not() -> None:
+    held = HeldBack(1)
+    held.check_room(BOB.id)
+    held.hold(CLAIM, [SPEC.id])
+    with pytest.raises(RemoteError) as refused:
+        held.check_room(BOB.id)
+    assert refused.value.refusal is Refusal.OVER_CAP
+    held.check_room(ANN.id)
+
+
+def test_release_makes_room_again() -> None:
+    held = HeldBack(2)
+    held.hold(CLAIM, [SPEC.id])
+    held.hold(SECOND, [SPEC.id, CLAIM.id])
+    assert held.waiters(SPEC.id) == (CLAIM, SECOND)
+    held.release(SECOND)
+    held.check_room(BOB.id)
+    assert held.waiters(SPEC.id) == (CLAIM,)
+    assert held.waiters(CLAIM.id) == ()
+    held.release(CLAIM)
+    assert len(held) == 0
+    assert held.waiters(SPEC.id) == ()

@@ -1,0 +1,633 @@
+"""Joining, seen from both ends of one stream."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+
+from mesh.core.errors import LocalError, Refusal, RemoteError
+from mesh.core.identity import MeshId
+from mesh.core.instants import WallTime
+from mesh.core.trust.exchange import (
+    CONTACTS_MAX,
+    FRAME_BYTES_MAX,
+    JoinHello,
+    JoinRefusal,
+    Kind,
+    encode_join_frame,
+)
+from mesh.core.trust.joining import (
+    REFUSALS,
+    AdmitParts,
+    Admitter,
+    Joined,
+    Joiner,
+    JoinParts,
+    JoinWish,
+    Step,
+    refused,
+)
+from mesh.core.trust.records import Admin, Certificate, mesh_id_of
+from mesh.core.trust.tickets import Entry, Ticket, TicketBook, ticket_text
+from mesh.core.trust.trust import ADMINS_MAX, CERTIFICATES_MAX
+from mesh.core.wire.envelope import SignedFact, Verifier, author_of
+from tests.unit.core.trust.stage import NOW, SUITE, WALL, Stage, key_of, public_key_of
+
+Tamper = Callable[[bytes], bytes]
+
+
+class Issuer:
+    """A node of a mesh that admits: its records, its tickets, whether it has the root key."""
+
+    def __init__(self, stage: Stage, *, name: str = "a", has_root: bool = True) -> None:
+        self.stage = stage
+        self.name = name
+        self.has_root = has_root
+        self.trust = stage.trust()
+        self.book = TicketBook(SUITE, stage.mesh, public_key_of(name))
+        self.rng = random.Random(7)
+        self.contacts: tuple[SignedFact, ...] = ()
+        self.wall = WALL
+        self.certificate_ttl_s = 0
+
+    def ticket(self, uses: int = 1, ttl_s: float = 900.0) -> Ticket:
+        return self.book.issue(self.rng, NOW, uses, ttl_s).ticket
+
+    def admitter(self) -> Admitter:
+        parts = AdmitParts(
+            self.stage.author(self.name),
+            self.trust,
+            self.book,
+            self.stage.author("root") if self.has_root else None,
+            self.rng,
+            self.wall,
+            self.contacts,
+            self.certificate_ttl_s,
+        )
+        return Admitter(parts)
+
+
+def joiner_of(name: str, wish: JoinWish, *, wall: WallTime = WALL) -> Joiner:
+    return Joiner(JoinParts(SUITE, key_of(name), random.Random(name), wall), wish)
+
+
+def wish_of(name: str, ticket: Ticket | None, *, wants_admin: bool = False) -> JoinWish:
+    return JoinWish(name, ticket, None, wants_admin)
+
+
+@dataclass
+class Outcome:
+    """How a whole exchange went."""
+
+    joined: Joined | None
+    granted: Step
+    frames: list[bytes]
+
+
+def run(joiner: Joiner, admitter: Admitter, tamper: dict[int, Tamper] | None = None) -> Outcome:
+    """Carry frames until one side has finished; `tamper` changes the frame of that number."""
+    frames: list[bytes] = []
+    granted = Step()
+
+    def carried(data: bytes) -> bytes:
+        frames.append(data)
+        change = (tamper or {}).get(len(frames) - 1)
+        return data if change is None else change(data)
+
+    step = joiner.start()
+    while True:
+        answer = admitter.feed(carried(step.send))
+        if answer.finished:
+            granted = answer
+        step = joiner.feed(carried(answer.send + answer.after_commit))
+        if step.finished:
+            assert granted.finished
+            return Outcome(step.joined, granted, frames)
+
+
+def join(issuer: Issuer, name: str, ticket: Ticket | None, *, wants_admin: bool = False) -> Joined:
+    outcome = run(
+        joiner_of(name, wish_of(name, ticket, wants_admin=wants_admin)), issuer.admitter()
+    )
+    assert outcome.joined is not None
+    return outcome.joined
+
+
+def local_error_of(issuer: Issuer, name: str, wish: JoinWish) -> LocalError:
+    with pytest.raises(LocalError) as error:
+        run(joiner_of(name, wish), issuer.admitter())
+    return error.value
+
+
+# ---- with a ticket
+
+
+def test_a_ticket_makes_a_member() -> None:
+    issuer = Issuer(Stage())
+    ticket = issuer.ticket()
+    outcome = run(joiner_of("b", wish_of("büro", ticket)), issuer.admitter())
+    joined = outcome.joined
+    assert joined is not None
+    key = public_key_of("b")
+    assert joined.mesh == issuer.stage.mesh
+    assert joined.issuer == public_key_of("a")
+    assert joined.certificate.fact == Certificate(key, int(WALL), 0)
+    assert joined.certificate.signed.author == public_key_of("a")
+    assert joined.trust.is_member(key)
+    assert not joined.trust.is_admin(key)
+    assert joined.trust.is_member(public_key_of("a")), "the joiner can check its issuer"
+    assert issuer.trust.is_member(key)
+    newcomer = outcome.granted.newcomer
+    assert newcomer is not None
+    assert (newcomer.key, newcomer.name, newcomer.admin) == (key, "büro", False)
+    assert issuer.trust.records() == joined.trust.records()
+
+
+def test_the_use_is_durable_before_the_grant_leaves() -> None:
+    issuer = Issuer(Stage())
+    ticket = issuer.ticket()
+    granted = run(joiner_of("b", wish_of("b", ticket)), issuer.admitter()).granted
+    assert granted.send == b""
+    assert granted.after_commit
+    assert granted.rows == (issuer.book.row(ticket.id),)
+    assert [record.fact for record in granted.facts] == [
+        Certificate(public_key_of("b"), int(WALL), 0)
+    ]
+    again = TicketBook(SUITE, issuer.stage.mesh, public_key_of("a"))
+    (row,) = granted.rows
+    assert row.value is not None
+    again.restore({row.key: row.value})
+    with pytest.raises(RemoteError) as used:
+        again.spend(ticket.id, public_key_of("c"), WALL)
+    assert used.value.refusal is Refusal.TICKET_USED
+
+
+def test_a_hundred_joins_on_a_ticket_of_three_uses_give_three_certificates() -> None:
+    issuer = Issuer(Stage(), has_root=False)
+    ticket = issuer.ticket(uses=3)
+    errors = []
+    for number in range(100):
+        try:
+            join(issuer, f"node {number}", ticket)
+        except LocalError as error:
+            errors.append(error.name)
+    assert errors == ["ticket_used"] * 97
+    certified = [record for record in issuer.trust.records() if type(record.fact) is Certificate]
+    assert len(certified) == 1 + 3
+
+
+def test_exchanges_that_overlap_spend_no_use_twice() -> None:
+    issuer = Issuer(Stage())
+    ticket = issuer.ticket(uses=1)
+    joiners = [joiner_of(name, wish_of(name, ticket)) for name in ("b", "c")]
+    admitters = [issuer.admitter() for _ in joiners]
+    answers = [
+        admitter.feed(joiner.start().send)
+        for joiner, admitter in zip(joiners, admitters, strict=True)
+    ]
+    requests = [joiner.feed(answer.send) for joiner, answer in zip(joiners, answers, strict=True)]
+    grants = [
+        admitter.feed(request.send) for admitter, request in zip(admitters, requests, strict=True)
+    ]
+    assert [bool(grant.newcomer) for grant in grants] == [True, False]
+    with pytest.raises(LocalError) as error:
+        joiners[1].feed(grants[1].send)
+    assert error.value.name == "ticket_used"
+
+
+def test_the_same_key_again_gets_the_same_certificate_and_spends_nothing() -> None:
+    issuer = Issuer(Stage())
+    ticket = issuer.ticket(uses=2)
+    first = join(issuer, "b", ticket)
+    issuer.wall = WallTime(WALL + 5)
+    outcome = run(joiner_of("b", wish_of("b", ticket)), issuer.admitter())
+    assert outcome.joined is not None
+    assert outcome.joined.certificate == first.certificate
+    assert outcome.granted.facts == ()
+    assert outcome.granted.rows == (issuer.book.row(ticket.id),), "behind the first one's commit"
+    assert outcome.granted.send == b""
+    join(issuer, "c", ticket)
+    with pytest.raises(LocalError):
+        join(issuer, "d", ticket)
+
+
+def test_a_certificate_can_be_limited_and_renewed_with_another_ticket() -> None:
+    issuer = Issuer(Stage())
+    issuer.certificate_ttl_s = 60
+    first = join(issuer, "b", issuer.ticket())
+    assert first.certificate.fact.expires_s == int(WALL) + 60
+    issuer.wall = WallTime(WALL + 60)
+    second = join(issuer, "b", issuer.ticket())
+    assert second.certificate.fact.expires_s == int(WALL) + 120
+    issuer.wall = WallTime(WALL + 120)
+    ticket = issuer.ticket(ttl_s=120)
+    assert local_error_of(issuer, "b", wish_of("b", ticket)).name == "ticket_expired"
+
+
+def test_the_first_two_joiners_become_admins_too() -> None:
+    issuer = Issuer(Stage())
+    ticket = issuer.ticket(uses=4)
+    assert not join(issuer, "b", ticket, wants_admin=False).trust.is_admin(public_key_of("b"))
+    for name in ("c", "d"):
+        joined = join(issuer, name, ticket, wants_admin=True)
+        assert joined.trust.is_admin(public_key_of(name))
+    assert not join(issuer, "e", ticket, wants_admin=True).trust.is_admin(public_key_of("e"))
+    assert len(issuer.trust.admins()) == 3
+
+
+def test_a_new_admin_is_said_with_the_certificate() -> None:
+    issuer = Issuer(Stage())
+    wish = wish_of("b", issuer.ticket(), wants_admin=True)
+    granted = run(joiner_of("b", wish), issuer.admitter()).granted
+    assert [type(record.fact) for record in granted.facts] == [Certificate, Admin]
+    assert granted.newcomer is not None
+    assert granted.newcomer.admin
+
+
+def test_without_the_root_key_nobody_becomes_admin() -> None:
+    issuer = Issuer(Stage(), has_root=False)
+    joined = join(issuer, "b", issuer.ticket(), wants_admin=True)
+    assert not joined.trust.is_admin(public_key_of("b"))
+
+
+def test_a_new_admin_issues_tickets_of_its_own() -> None:
+    issuer = Issuer(Stage())
+    joined = join(issuer, "b", issuer.ticket(), wants_admin=True)
+    second = Issuer(issuer.stage, name="b", has_root=False)
+    second.trust = joined.trust
+    third = join(second, "c", second.ticket())
+    assert third.certificate.signed.author == public_key_of("b")
+    assert issuer.trust.accept(third.certificate)
+
+
+def test_contacts_come_with_what_proves_them() -> None:
+    issuer = Issuer(Stage(), has_root=False)
+    join(issuer, "b", issuer.ticket())
+    join(issuer, "c", issuer.ticket())
+    # Any signed fact stands in for a presence: the exchange does not look inside.
+    contacts = [issuer.stage.sign(name, Admin(public_key_of(name))).signed for name in "abc"]
+    issuer.contacts = (*contacts, *contacts, *contacts)
+    joined = join(issuer, "d", issuer.ticket())
+    assert joined.contacts == tuple(contact.encode() for contact in issuer.contacts)[:CONTACTS_MAX]
+    assert all(joined.trust.is_member(public_key_of(name)) for name in "abcd")
+
+
+def test_eight_of_the_largest_contacts_fit() -> None:
+    issuer = Issuer(Stage())
+    (small,) = issuer.stage.author("a").sign([Admin(public_key_of("x"))])
+    large = replace(small.signed, payload=b"p" * 1_100, path=(b"h" * 32,) * 6)
+    issuer.contacts = (large,) * CONTACTS_MAX
+    outcome = run(joiner_of("b", wish_of("b", issuer.ticket())), issuer.admitter())
+    assert outcome.joined is not None
+    assert outcome.joined.contacts == (large.encode(),) * CONTACTS_MAX
+    assert len(outcome.granted.after_commit) <= FRAME_BYTES_MAX + 2
+
+
+def test_the_largest_grant_fits_one_frame() -> None:
+    stage = Stage()
+    issuer = Issuer(stage)
+    names = [f"admin {number}" for number in range(ADMINS_MAX - 1)]
+    admins = stage.author("root").sign([Admin(public_key_of(name)) for name in names])
+    for admin in admins:
+        issuer.trust.accept(admin)
+    contacts = []
+    for number, name in enumerate(names):
+        author = stage.author(name)
+        certificates = [Certificate(public_key_of(f"c{number} {n}"), 0, 0) for n in range(64)]
+        issuer.trust.accept(author.sign(certificates)[0])
+        presence = stage.sign(f"c{number} 0", Admin(public_key_of("x"))).signed
+        contacts.append(replace(presence, payload=b"p" * 1_100, path=(b"h" * 32,) * 6))
+    issuer.contacts = tuple(contacts)
+    outcome = run(joiner_of("b", wish_of("b", issuer.ticket())), issuer.admitter())
+    assert outcome.joined is not None
+    assert 4 <= len(outcome.joined.contacts) < CONTACTS_MAX
+    assert len(outcome.frames[1]) < FRAME_BYTES_MAX
+    assert FRAME_BYTES_MAX - 3_000 < len(outcome.granted.after_commit) <= FRAME_BYTES_MAX + 2
+
+
+# ---- refusals a person can act on
+
+
+def test_an_expired_ticket() -> None:
+    issuer = Issuer(Stage())
+    ticket = issuer.ticket(ttl_s=10)
+    issuer.wall = WallTime(WALL + 10)
+    error = local_error_of(issuer, "b", wish_of("b", ticket))
+    assert error.name == "ticket_expired"
+    assert error.hint == "ask for a new ticket with `mesh invite`"
+    assert not issuer.trust.is_member(public_key_of("b"))
+
+
+def test_a_ticket_that_the_issuer_does_not_know() -> None:
+    issuer = Issuer(Stage())
+    stranger = Issuer(issuer.stage)
+    stranger.rng = random.Random(99)
+    error = local_error_of(issuer, "b", wish_of("b", stranger.ticket()))
+    assert error.name == "ticket_unknown"
+    assert "mesh invite" in error.hint
+
+
+def test_a_ticket_of_another_mesh() -> None:
+    error = local_error_of(Issuer(Stage()), "b", wish_of("b", Issuer(Stage(name="x")).ticket()))
+    assert error.name == "wrong_mesh"
+    assert "mesh invite" in error.hint
+
+
+def test_a_closed_mesh_without_a_ticket() -> None:
+    error = local_error_of(Issuer(Stage()), "b", wish_of("b", None))
+    assert error.name == "ticket_needed"
+
+
+def test_an_issuer_that_is_no_admin_knows_no_tickets() -> None:
+    issuer = Issuer(Stage(), name="b", has_root=False)
+    issuer.trust.accept(issuer.stage.certificate("b"))
+    error = local_error_of(issuer, "c", wish_of("c", issuer.ticket()))
+    assert error.name == "ticket_unknown"
+
+
+def test_a_full_mesh_refuses_and_the_use_is_not_lost() -> None:
+    issuer = Issuer(Stage())
+    facts = [
+        Certificate(public_key_of("b"), number, int(WALL)) for number in range(CERTIFICATES_MAX - 1)
+    ]
+    for first in range(0, len(facts), 64):
+        for record in issuer.stage.author("a").sign(facts[first : first + 64]):
+            issuer.trust.accept(record)
+    ticket = issuer.ticket()
+    before = issuer.book.row(ticket.id)
+    assert local_error_of(issuer, "c", wish_of("c", ticket)).name == "mesh_full"
+    assert issuer.book.row(ticket.id) == before
+
+
+def test_a_ticket_and_a_mesh_id_that_contradict_each_other() -> None:
+    wish = JoinWish("b", Issuer(Stage()).ticket(), MeshId(b"m" * 32))
+    with pytest.raises(LocalError) as error:
+        joiner_of("b", wish)
+    assert error.value.name == "wrong_mesh"
+
+
+def test_a_name_that_cannot_be_is_refused_before_anything_is_sent() -> None:
+    with pytest.raises(LocalError) as error:
+        joiner_of("b", JoinWish("b\x1b", Issuer(Stage()).ticket()))
+    assert error.value.name == "bad_name"
+
+
+def test_every_refusal_has_a_name_and_a_hint() -> None:
+    for reason, (name, message, hint) in REFUSALS.items():
+        error = refused(reason)
+        assert (error.name, error.message, error.hint) == (name, message, hint)
+    unheard_of = refused("a reason of a later version")
+    assert unheard_of.name == "join_refused"
+    assert "a reason of a later version" in unheard_of.message
+
+
+# ---- in an open mesh
+
+
+def test_an_open_mesh_admits_without_a_ticket() -> None:
+    issuer = Issuer(Stage(open_to_all=True))
+    issuer.contacts = (issuer.stage.sign("a", Admin(public_key_of("x"))).signed,)
+    outcome = run(joiner_of("b", wish_of("b", None)), issuer.admitter())
+    joined = outcome.joined
+    assert joined is not None
+    assert joined.certificate.signed.author == public_key_of("b"), "signed by the joiner itself"
+    assert joined.certificate.fact == Certificate(public_key_of("b"), int(WALL), 0)
+    assert joined.contacts == (issuer.contacts[0].encode(),)
+    assert outcome.granted.rows == ()
+    assert outcome.granted.facts == ()
+    assert outcome.granted.after_commit == b""
+    assert issuer.trust.accept(joined.certificate)
+
+
+def test_any_member_of_an_open_mesh_admits() -> None:
+    issuer = Issuer(Stage(open_to_all=True), name="b", has_root=False)
+    issuer.trust.accept(issuer.stage.certificate("b", by="b"))
+    joined = join(issuer, "c", None)
+    assert joined.issuer == public_key_of("b")
+    assert joined.trust.is_member(public_key_of("b"))
+
+
+def test_a_known_member_of_an_open_mesh_keeps_its_certificate() -> None:
+    issuer = Issuer(Stage(open_to_all=True))
+    first = join(issuer, "b", None)
+    issuer.trust.accept(first.certificate)
+    again = run(joiner_of("b", wish_of("b", None), wall=WallTime(WALL + 9)), issuer.admitter())
+    assert again.joined is not None
+    assert again.joined.certificate == first.certificate
+
+
+def test_a_ticket_works_in_an_open_mesh_too() -> None:
+    issuer = Issuer(Stage(open_to_all=True))
+    joined = join(issuer, "b", issuer.ticket())
+    assert joined.certificate.signed.author == public_key_of("a")
+
+
+def test_the_mesh_that_was_asked_for_by_id() -> None:
+    issuer = Issuer(Stage(open_to_all=True))
+    wish = JoinWish("b", None, issuer.stage.mesh)
+    assert run(joiner_of("b", wish), issuer.admitter()).joined is not None
+    other = JoinWish("b", None, Stage(open_to_all=True, name="x").mesh)
+    assert local_error_of(issuer, "b", other).name == "wrong_mesh"
+
+
+# ---- foreign bytes
+
+
+def flip_at(at: int) -> Tamper:
+    return lambda data: data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_no_changed_byte_gets_through(number: int) -> None:
+    issuer = Issuer(Stage())
+    ticket = issuer.ticket(uses=1000)
+    length = len(run(joiner_of("b", wish_of("b", ticket)), issuer.admitter()).frames[number])
+    for at in sorted({*range(2, min(length, 60)), *range(60, length, 37), length - 1}):
+        with pytest.raises((RemoteError, LocalError)):
+            run(joiner_of("c", wish_of("c", ticket)), issuer.admitter(), {number: flip_at(at)})
+    if number < 3:
+        assert not issuer.trust.is_member(public_key_of("c"))
+
+
+def test_frames_may_be_cut_anywhere() -> None:
+    issuer = Issuer(Stage())
+    joiner, admitter = joiner_of("b", wish_of("b", issuer.ticket())), issuer.admitter()
+
+    def drip(machine: Joiner | Admitter, data: bytes) -> Step:
+        for byte in data[:-1]:
+            assert machine.feed(bytes((byte,))) == Step()
+        return machine.feed(data[-1:])
+
+    answer = drip(admitter, joiner.start().send)
+    grant = drip(admitter, drip(joiner, answer.send).send)
+    assert drip(joiner, grant.after_commit).joined is not None
+
+
+def test_a_wrong_secret_tells_neither_side_anything() -> None:
+    issuer = Issuer(Stage())
+    ticket = issuer.ticket()
+    value = issuer.book.row(ticket.id).value
+    assert value is not None
+    entry = replace(Entry.decode_untrusted(value), psk=b"p" * 32)
+    issuer.book.restore({ticket.id: entry.encode()})
+    joiner, admitter = joiner_of("b", wish_of("b", ticket)), issuer.admitter()
+    hello = joiner.start().send
+    answer = admitter.feed(hello).send
+    with pytest.raises(RemoteError) as error:
+        joiner.feed(answer)
+    assert error.value.refusal is Refusal.NOT_SEALED_FOR_US
+    with pytest.raises(RemoteError) as error:
+        admitter.feed(encode_join_frame(Kind.REQUEST, b"r" * 100))
+    assert error.value.refusal is Refusal.NOT_SEALED_FOR_US
+    for sent in (hello, answer):
+        for secret in (ticket.secret, public_key_of("a"), public_key_of("b"), issuer.stage.mesh):
+            assert secret not in sent
+
+
+def test_what_an_eavesdropper_sees_names_nobody() -> None:
+    issuer = Issuer(Stage())
+    ticket = issuer.ticket()
+    frames = run(joiner_of("b", wish_of("some name", ticket)), issuer.admitter()).frames
+    secrets = (ticket.secret, public_key_of("a"), public_key_of("b"), b"some name", ticket.mesh)
+    assert not [secret for secret in secrets for frame in frames if secret in frame]
+    assert ticket_text(ticket).encode() not in b"".join(frames)
+
+
+def test_an_issuer_that_the_ticket_does_not_name_is_refused() -> None:
+    issuer = Issuer(Stage())
+    ticket = replace(issuer.ticket(), issuers=(public_key_of("b"),))
+    with pytest.raises(RemoteError) as error:
+        run(joiner_of("c", wish_of("c", ticket)), issuer.admitter())
+    assert error.value.refusal is Refusal.AUTHOR_MISMATCH
+
+
+def test_an_issuer_signs_for_itself_and_for_this_exchange() -> None:
+    # Somebody who knows the ticket, but not the issuer's key, plays the issuer.
+    issuer = Issuer(Stage())
+    ticket = issuer.ticket()
+    parts = issuer.admitter()._parts
+    impostor = replace(parts, author=replace(parts.author, key=key_of("evil")))
+    with pytest.raises(RemoteError) as error:
+        run(joiner_of("b", wish_of("b", ticket)), Admitter(impostor))
+    assert error.value.refusal is Refusal.BAD_SIGNATURE
+
+
+def test_a_joiner_signs_for_the_key_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    issuer = Issuer(Stage())
+    joiner = joiner_of("b", wish_of("b", issuer.ticket()))
+    monkeypatch.setattr(joiner, "_public_key", public_key_of("c"))
+    with pytest.raises(RemoteError) as error:
+        run(joiner, issuer.admitter())
+    assert error.value.refusal is Refusal.BAD_SIGNATURE
+
+
+def test_a_joiner_with_a_key_of_small_order_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    issuer = Issuer(Stage())
+    joiner = joiner_of("b", wish_of("b", issuer.ticket()))
+    monkeypatch.setattr(joiner, "_public_key", (1).to_bytes(32, "little"))
+    with pytest.raises(RemoteError) as error:
+        run(joiner, issuer.admitter())
+    assert error.value.refusal is Refusal.BAD_KEY
+
+
+def test_a_grant_has_to_hold_a_certificate() -> None:
+    issuer = Issuer(Stage())
+    joiner, admitter = joiner_of("b", wish_of("b", issuer.ticket())), issuer.admitter()
+    request = joiner.feed(admitter.feed(joiner.start().send).send)
+    admitter._channel.unseal_untrusted(Kind.REQUEST, request.send[3:])
+    with pytest.raises(RemoteError) as error:
+        joiner.feed(admitter._grant(public_key_of("b")))
+    assert error.value.refusal is Refusal.NOT_ADMITTED
+
+
+def test_a_genesis_has_to_be_one() -> None:
+    # An admin record, and the mesh id that its payload would have as a genesis.
+    issuer = Issuer(Stage(open_to_all=True))
+    admin = Admin(public_key_of("b"))
+    mesh = mesh_id_of(admin.encode())
+    (posing,) = author_of(SUITE, key_of("root"), Verifier(SUITE, mesh)).sign([admin])
+    real = issuer.stage.founded.genesis
+    issuer.trust._genesis = replace(real, signed=posing.signed)
+    issuer.trust._admins.clear()
+    with pytest.raises(RemoteError) as error:
+        run(joiner_of("b", wish_of("b", None)), issuer.admitter())
+    assert error.value.refusal is Refusal.BROKEN_RULE
+
+
+def test_a_closed_mesh_that_answers_without_a_ticket_is_not_joined(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    issuer = Issuer(Stage())
+    admitter = issuer.admitter()
+    monkeypatch.setattr(admitter, "_psk_for", lambda _hello: bytes(32))
+    with pytest.raises(LocalError) as error:
+        run(joiner_of("b", wish_of("b", None)), admitter)
+    assert error.value.name == "ticket_needed"
+
+
+def hello_with(version: int) -> bytes:
+    hello = JoinHello(version, Issuer(Stage()).ticket().id, bytes(16), b"e" * 32, b"r" * 32)
+    return encode_join_frame(Kind.HELLO, hello.encode())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x00\x00",
+        b"\xff\xff",
+        b"GET / HTTP/1.1\r\n\r\n",
+        encode_join_frame(Kind.HELLO, b""),
+        encode_join_frame(Kind.HELLO, b"\x90"),
+        encode_join_frame(Kind.REQUEST, b"x"),
+        encode_join_frame(Kind.GRANT, b"x"),
+        b"\x00\x02\x09\x90",
+        hello_with(2),
+        hello_with(1) + b"\x00",
+    ],
+)
+def test_an_admitter_answers_junk_with_nothing(data: bytes) -> None:
+    admitter = Issuer(Stage()).admitter()
+    with pytest.raises(RemoteError):
+        admitter.feed(data)
+    # An exchange that went wrong is over.
+    with pytest.raises(RemoteError):
+        admitter.feed(hello_with(1))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encode_join_frame(Kind.ANSWER, b""),
+        encode_join_frame(Kind.ANSWER, b"\x90"),
+        encode_join_frame(Kind.GRANT, b"x" * 40),
+        encode_join_frame(Kind.REFUSAL, JoinRefusal("expired").encode()),
+        encode_join_frame(Kind.TURNED_AWAY, b"\x91\xa1\x07"),
+        encode_join_frame(Kind.HELLO, b"x"),
+    ],
+)
+def test_a_joiner_takes_no_junk(data: bytes) -> None:
+    joiner = joiner_of("b", wish_of("b", Issuer(Stage()).ticket()))
+    joiner.start()
+    with pytest.raises(RemoteError):
+        joiner.feed(data)
+
+
+def test_nobody_can_turn_a_joiner_away_once_it_talks_to_the_issuer() -> None:
+    issuer = Issuer(Stage())
+    joiner = joiner_of("b", wish_of("b", issuer.ticket()))
+    joiner.feed(issuer.admitter().feed(joiner.start().send).send)
+    with pytest.raises(RemoteError) as error:
+        joiner.feed(encode_join_frame(Kind.TURNED_AWAY, JoinRefusal("expired").encode()))
+    assert error.value.refusal is Refusal.MALFORMED
+
+
+def test_a_replayed_hello_and_request_admit_nobody() -> None:
+    issuer = Issuer(Stage())
+    ticket = issuer.ticket(uses=5)
+    frames = run(joiner_of("b", wish_of("b", ticket)), issuer.admitter()).frames
+    admitter = issuer.admitter()
+    admitter.feed(frames[0])
+    with pytest.raises(RemoteError) as error:
+        admitter.feed(frames[2])
+    assert error.value.refusal is Refusal.NOT_SEALED_FOR_US

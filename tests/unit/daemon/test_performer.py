@@ -1,0 +1,77 @@
+from collections.abc import Mapping
+from typing import Any, cast, get_args
+
+import pytest
+
+from mesh.core.effects import (
+    ClientId,
+    CloseStream,
+    Commit,
+    CommitNumber,
+    Effect,
+    Halt,
+    Json,
+    Notify,
+    OpenStream,
+    Reply,
+    ReplyError,
+    ResolveSeeds,
+    Row,
+    SendDatagram,
+    SendStream,
+    StreamId,
+)
+from mesh.core.errors import LocalError
+from mesh.core.identity import Address
+from mesh.daemon.performer import NoAnswers, Performer
+
+PEER = Address("10.0.0.1", 7)
+
+
+class Recorder:
+    """Stands for everybody that a performer talks to."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  any method of anybody
+        return lambda *arguments: self.calls.append((name, *arguments))
+
+    def refuse(self, client: ClientId, request: int, error: LocalError) -> None:
+        self.calls.append(("refuse", client, request, error.name, error.message, error.hint))
+
+
+COMMIT = Commit(CommitNumber(1), (Row("a", b"", b""),))
+CASES: list[tuple[Effect, tuple[object, ...]]] = [
+    (SendDatagram(PEER, b"d"), ("send", PEER, b"d")),
+    (OpenStream(StreamId(1), PEER), ("open", 1, PEER)),
+    (SendStream(StreamId(1), b"s"), ("send", 1, b"s")),
+    (CloseStream(StreamId(1)), ("close", 1)),
+    (ResolveSeeds(("a:1",)), ("request", ("a:1",))),
+    (COMMIT, ("put", COMMIT)),
+    (Reply(ClientId(1), 2, {"a": 1}), ("reply", 1, 2, {"a": 1})),
+    (ReplyError(ClientId(1), 2, "n", "m", "h"), ("refuse", 1, 2, "n", "m", "h")),
+    (Notify("t", {"b": 1}, ClientId(3)), ("notify", "t", {"b": 1}, 3)),
+    (Halt("left"), ("halt", "left")),
+]
+
+
+@pytest.mark.parametrize(("effect", "call"), CASES, ids=[type(case[0]).__name__ for case in CASES])
+def test_each_effect_is_one_action(effect: Effect, call: tuple[object, ...]) -> None:
+    recorder = Recorder()
+    everybody = cast(Any, recorder)
+    performer = Performer(everybody, everybody, everybody, everybody, everybody, everybody.halt)
+    performer.perform(effect)
+    assert recorder.calls == [call]
+
+
+def test_no_effect_is_missing_here() -> None:
+    assert {type(effect) for effect, _ in CASES} == set(get_args(Effect))
+
+
+def test_nobody_to_answer_is_fine() -> None:
+    body: Mapping[str, Json] = {}
+    nobody = NoAnswers()
+    nobody.reply(ClientId(1), 1, None)
+    nobody.refuse(ClientId(1), 1, LocalError("n", "m", "h"))
+    nobody.notify("t", body, None)
