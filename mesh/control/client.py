@@ -3,14 +3,16 @@
 import json
 import os
 import socket
+import struct
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 EVENTS_MAX = 10_000
 RECEIVE_BYTES = 65_536
 TIMEOUT_S = 30.0
+CONNECT_S = 5
 SYSTEM_DIRECTORY = "/run/mesh"
 
 
@@ -54,9 +56,14 @@ def socket_path(
     return os.path.join(home, ".local", "state", "mesh", name)  # noqa: PTH118  start-up time
 
 
-def connected_socket(path: str) -> socket.socket:
-    """Return a socket connected to a node; raises NodeUnreachable, or Refused for no permission."""
+def connected_socket(path: str, patience_s: int = 0) -> socket.socket:
+    """Return a socket connected to a node; raises NodeUnreachable, or Refused for no permission.
+
+    With `patience_s` it waits so long while many others are connecting.
+    """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.setblocking(patience_s > 0)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", patience_s, 0))
     try:
         sock.connect(path)
     except FileNotFoundError:
@@ -69,6 +76,10 @@ def connected_socket(path: str) -> socket.socket:
         sock.close()
         hint = "run it as the user of the node or as root, or join the node's group"
         raise Refused("permission", f"this user may not connect to {path}", hint) from None
+    except BlockingIOError:
+        sock.close()
+        hint = "it may be overloaded or stopped: see its log, or restart it"
+        raise NodeUnreachable(path, "it takes no more connections", hint) from None
     except OSError as wrong:
         sock.close()
         raise NodeUnreachable(path, str(wrong)) from None
@@ -105,9 +116,9 @@ class Client:
     def connect(cls, path: str | None = None, *, timeout_s: float = TIMEOUT_S) -> "Client":
         """Connect to the node at a socket; raises NodeUnreachable."""
         where = socket_path(path)
-        return cls(connected_socket(where), where, timeout_s)
+        return cls(connected_socket(where, CONNECT_S), where, timeout_s)
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -16,6 +16,7 @@ from mesh.control.access import Access, Credentials
 from mesh.control.framing import RequestId, error_line, event_line, result_line
 from mesh.control.messages import matches
 from mesh.core.effects import ClientId, Json
+from mesh.core.errors import LocalError
 
 LAGGED_TOPIC = "lagged"
 RECEIVE_BYTES = 65_536
@@ -61,9 +62,9 @@ class Connection:
         """Answer a request that is under way."""
         self.send(result_line(self.pending.pop(request), result))
 
-    def refuse(self, request: int, name: str, message: str, hint: str) -> None:
+    def refuse(self, request: int, error: LocalError) -> None:
         """Refuse a request that is under way."""
-        self.send(error_line(self.pending.pop(request), name, message, hint))
+        self.send(error_line(self.pending.pop(request), error))
 
     def is_watching(self, topic: str) -> bool:
         """Whether the client wants to hear of a topic."""

@@ -30,7 +30,7 @@ RequestId = int | str
 _json = msgspec.json.Encoder()
 
 
-class BadRequest(LocalError):
+class BadRequest(LocalError):  # noqa: N818  a word of JSON-RPC
     """A line that is no request; `id` says to whom to answer."""
 
     def __init__(self, name: str, message: str, hint: str, id_: RequestId | None = None) -> None:
@@ -136,11 +136,14 @@ def result_line(id_: RequestId, result: Json) -> bytes:
     return _json.encode({"jsonrpc": "2.0", "id": id_, "result": result}) + b"\n"
 
 
-def error_line(id_: RequestId | None, name: str, message: str, hint: str) -> bytes:
+def error_line(id_: RequestId | None, error: LocalError) -> bytes:
     """Return the refusal of a request; without an id, of something that was none."""
-    code = CODES.get(name, APPLICATION_ERROR)
-    error = {"code": code, "message": message, "data": {"name": name, "hint": hint}}
-    return _json.encode({"jsonrpc": "2.0", "id": id_, "error": error}) + b"\n"
+    body = {
+        "code": CODES.get(error.name, APPLICATION_ERROR),
+        "message": error.message,
+        "data": {"name": error.name, "hint": error.hint},
+    }
+    return _json.encode({"jsonrpc": "2.0", "id": id_, "error": body}) + b"\n"
 
 
 def event_line(topic: str, body: Mapping[str, Json]) -> bytes:

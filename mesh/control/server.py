@@ -64,10 +64,10 @@ class ControlServer:
         if client in self._clients:
             self._clients[client].reply(request, result)
 
-    def refuse(self, client: ClientId, request: int, name: str, message: str, hint: str) -> None:
+    def refuse(self, client: ClientId, request: int, error: LocalError) -> None:
         """Refuse a request; the client may be gone."""
         if client in self._clients:
-            self._clients[client].refuse(request, name, message, hint)
+            self._clients[client].refuse(request, error)
 
     def notify(self, topic: str, body: Mapping[str, Json], client: ClientId | None = None) -> None:
         """Tell one client, or all that watch the topic."""
@@ -144,13 +144,13 @@ class ControlServer:
                 raise too_large(PAYLOAD_LINE_BYTES_MAX)
             request = parse_request(line)
         except BadRequest as bad:
-            connection.send(error_line(bad.id, bad.name, bad.message, bad.hint))
+            connection.send(error_line(bad.id, bad))
             return None
         try:
             self._check(connection, request.method, len(line))
             command = decode_command(request.method, request.params)
         except LocalError as bad:
-            connection.send(error_line(request.id, bad.name, bad.message, bad.hint))
+            connection.send(error_line(request.id, bad))
             return None
         number = connection.expect(request.id)
         if isinstance(command, Watch):
@@ -190,14 +190,13 @@ async def _accept(listener: socket.socket) -> socket.socket | None:
 
 
 def _turn_away(sock: socket.socket, clients_max: int) -> None:
-    line = error_line(
-        None,
+    error = LocalError(
         "too_many_clients",
         f"{clients_max} clients are connected",
         "close some of them; one connection carries many requests",
     )
     try:
-        sock.send(line, socket.MSG_NOSIGNAL)
+        sock.send(error_line(None, error), socket.MSG_NOSIGNAL)
     except OSError:
         pass
     finally:

@@ -98,7 +98,7 @@ class GossipParams:
     lazy_ticks: int = tunable(3, 1, 16, "on this many ticks")
     push_all_max: int = tunable(64, 1, 1024, "up to this many peers task facts are pushed to all")
     push_resend_s: float = tunable(
-        0.05, 0.002, 10, "an unacknowledged push is sent once more after this"
+        0.2, 0.002, 10, "an unacknowledged push is sent once more after this at the latest"
     )
     push_tries: int = tunable(4, 1, 16, "sends of one push; then reconciliation repairs")
     coalesce_s: float = tunable(

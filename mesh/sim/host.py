@@ -54,7 +54,7 @@ class Birth:
     """Place among the hosts of the world, from 0."""
     address: Address
     seeds: tuple[str, ...]
-    """Texts that `ResolveSeeds` understands: addresses of hosts made before this one."""
+    """Texts that `ResolveSeeds` understands: addresses of all other hosts so far."""
     rows: Rows
     """What the simulated disk kept; empty on the first start and after `destroy_disk`."""
     rng: random.Random

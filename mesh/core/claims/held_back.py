@@ -28,8 +28,8 @@ class HeldBack:
             raise RemoteError(Refusal.OVER_CAP, f"{self._high} facts of one author wait already")
 
     def hold(self, verified: Verified[Any], missing: Iterable[FactId]) -> None:
-        """Let a fact wait for these ids."""
-        lacking = tuple(missing)
+        """Let a fact wait for these ids; one that it cites twice counts once."""
+        lacking = tuple(dict.fromkeys(missing))
         self._waiting[verified.id] = (verified, lacking)
         for cited in lacking:
             self._waiters.setdefault(cited, {})[verified.id] = verified

@@ -9,12 +9,12 @@ under way, the second waits for its answer. Answers are kept `request_keep_s` an
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from mesh.core.commands import TaskClaim, TaskWrite
-from mesh.core.effects import ClientId, Json, Row
+from mesh.core.effects import ClientId, Row
 from mesh.core.errors import LocalError
 from mesh.core.instants import NEVER, Instant, Now, later
 from mesh.core.params import ClaimParams
@@ -34,7 +34,8 @@ class Asker(NamedTuple):
 class Answer(msgspec.Struct, frozen=True, array_like=True):
     """What became of a request: a result, or an error when it has a name."""
 
-    result: Json = None
+    result: Any = None
+    """Json; a recursive type is beyond msgspec."""
     name: str = ""
     message: str = ""
     hint: str = ""

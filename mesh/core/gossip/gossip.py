@@ -16,6 +16,7 @@ from mesh.core.gossip.messages import (
     PulledFacts,
     Push,
     PushAck,
+    Section,
     SyncFacts,
     SyncIds,
     SyncRanges,
@@ -280,16 +281,27 @@ class Gossip:
         for section in message.sections:
             taken = self._intake.take(now, message.family, section.items, peer)
             self._forward(now, taken.accepted, EAGER)
-            if taken.error is None:
+            if taken.error is None and not self._objects(now, message.family, section, taken, peer):
                 judged.append(section)
             error = error or taken.error
         self._acknowledger.owe(peer, judged)
         if error is not None:
             raise error
 
+    def _objects(
+        self, now: Now, family: Family, section: Section, taken: Taken, peer: NodeId
+    ) -> bool:
+        """Whether a receipt must be withheld, since something pushed is beaten here."""
+        if section.want is not Want.RECEIPT:
+            return False
+        held = (self.get(family, id_) for id_ in taken.ids)
+        beaten = [v for v in held if v is not None and self._receiver.knows_better(now, v, peer)]
+        self._post.count("receipts_withheld", bool(beaten))
+        return bool(beaten)
+
     def _handle_ack(self, now: Now, peer: NodeId, body: bytes) -> None:
         ack = PushAck.decode_untrusted(body)
-        for number, durable in self._pusher.handle_ack(peer, ack):
+        for number, durable in self._pusher.handle_ack(now.instant, peer, ack):
             self._receiver.handle_acknowledged(now, number, peer, durable)
 
     def _handle_have(self, now: Now, peer: NodeId, body: bytes) -> None:

@@ -50,6 +50,8 @@ class Taken:
     """What became of the facts of one message."""
 
     accepted: list[Accepted] = field(default_factory=list)
+    ids: list[FactId] = field(default_factory=list)
+    """All that could be decoded, whatever became of it."""
     error: RemoteError | None = None
 
 
@@ -80,6 +82,7 @@ class Intake:
                 continue
             encoded = item.data if item.form is Form.SINGLE else None
             for signed in facts:
+                taken.ids.append(signed.id)
                 try:
                     self._judge(now, Arrival(family, signed, encoded, relay), taken)
                 except RemoteError as wrong:

@@ -32,6 +32,8 @@ from mesh.core.wire.frame import BODY_BYTES_MAX
 
 BACKOFF = 2.0
 """Each wait for acknowledgements is this much longer than the one before."""
+RESEND_LOW_SHARE = 0.03
+"""However fast receipts come, this share of `push_resend_s` is always waited."""
 
 
 class Publication(NamedTuple):
@@ -53,14 +55,15 @@ class Acknowledged(NamedTuple):
 class _Flight:
     """A push that waits for acknowledgements; one bit per part and peer."""
 
-    __slots__ = ("durable", "family", "sections", "sends", "unacknowledged")
+    __slots__ = ("at", "durable", "family", "sections", "sends", "unacknowledged")
 
     def __init__(
-        self, family: Family, sections: list[bytes], peers: Sequence[NodeId], want: Want
+        self, at: Instant, publication: Publication, sections: list[bytes], peers: Sequence[NodeId]
     ) -> None:
-        self.family = family
+        self.at = at
+        self.family = publication.family
         self.sections = sections
-        self.durable = want is Want.DURABLE
+        self.durable = publication.want is Want.DURABLE
         self.unacknowledged = dict.fromkeys(peers, (1 << len(sections)) - 1)
         self.sends = 1
 
@@ -90,6 +93,7 @@ class Pusher:
         # A late acknowledgement from before a restart must not fit a push made after it.
         self._number = rng.randrange(1 << (NUMBER_BITS - 1))
         self._flights: dict[PushNumber, _Flight] = {}
+        self._mean_s = self._deviation_s = params.push_resend_s / 5
         # Flights with equally many sends wait equally long, so each queue is in order of time.
         self._due: tuple[deque[tuple[Instant, PushNumber]], ...] = tuple(
             deque() for _ in range(params.push_tries)
@@ -128,7 +132,19 @@ class Pusher:
             if not flight.unacknowledged:
                 del self._flights[number]
 
-    def handle_ack(self, peer: NodeId, ack: PushAck) -> list[Acknowledged]:
+    def _resend_after_s(self) -> float:
+        """Return how long to wait for receipts: as long as they mostly take, within bounds.
+
+        The estimate of RFC 6298, from receipts of pushes that were sent once.
+        """
+        high = self._params.push_resend_s
+        return min(high, max(high * RESEND_LOW_SHARE, self._mean_s + 4 * self._deviation_s))
+
+    def _measure(self, sample_s: float) -> None:
+        self._deviation_s += (abs(sample_s - self._mean_s) - self._deviation_s) / 4
+        self._mean_s += (sample_s - self._mean_s) / 8
+
+    def handle_ack(self, now: Instant, peer: NodeId, ack: PushAck) -> list[Acknowledged]:
         """Note what a peer has; returns the pushes that it has completely by now."""
         complete = []
         for value, part in ack.entries:
@@ -144,6 +160,8 @@ class Pusher:
                 flight.unacknowledged[peer] = left
                 continue
             complete.append(Acknowledged(number, flight.durable))
+            if flight.sends == 1 and not flight.durable:
+                self._measure(now - flight.at)
             del flight.unacknowledged[peer]
             if not flight.unacknowledged:
                 del self._flights[number]
@@ -183,8 +201,8 @@ class Pusher:
         peers: Sequence[NodeId],
     ) -> None:
         number = publication.number
-        self._flights[number] = _Flight(publication.family, sections, peers, publication.want)
-        self._due[0].append((later(now, self._params.push_resend_s), number))
+        self._flights[number] = _Flight(now, publication, sections, peers)
+        self._due[0].append((later(now, self._resend_after_s()), number))
         if len(self._flights) > self._params.queue_items_max:
             del self._flights[next(iter(self._flights))]
             self._post.count("pushes_dropped")
@@ -203,7 +221,7 @@ class Pusher:
         for peer, left in flight.unacknowledged.items():
             lacking = [section for i, section in enumerate(flight.sections) if left >> i & 1]
             resends.setdefault(peer, []).extend(lacking)
-        wait = self._params.push_resend_s * BACKOFF**flight.sends
+        wait = self._resend_after_s() * BACKOFF**flight.sends
         self._due[flight.sends].append((later(now, wait), number))
         flight.sends += 1
 

@@ -50,6 +50,13 @@ class Receiver(Protocol):
         """Whether to keep and spread a fact; raises RemoteError when it breaks a rule."""
         ...
 
+    def knows_better(self, now: Now, verified: Verified[Any], peer: NodeId) -> bool:
+        """Whether a pushed fact is beaten here; then the peer has been told by what.
+
+        A receipt for it is withheld: to acknowledge is to say "and I know of nothing greater".
+        """
+        ...
+
     def handle_acknowledged(self, now: Now, push: PushNumber, peer: NodeId, durable: bool) -> None:
         """A peer has everything of one push."""
         ...

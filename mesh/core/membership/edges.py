@@ -139,6 +139,8 @@ class Edges:
                 member.probe = None
                 ground.agenda.cancel(member.edge_key)
                 return
+        elif member.trip.smoothed_s is None:
+            return  # ask once all the same: without a round trip every later wait is long
         params = ground.params
         spread = 1 - params.edge_jitter + 2 * params.edge_jitter * ground.parts.rng.random()
         ground.agenda.set(member.edge_key, later(now.instant, self.quiet_s * spread))

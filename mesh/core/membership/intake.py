@@ -17,6 +17,7 @@ from mesh.core.membership.ground import Ground
 from mesh.core.membership.lifecycle import Lifecycle
 from mesh.core.membership.member import Member, Standing
 from mesh.core.membership.own_record import OwnRecord
+from mesh.core.membership.probe import Phase
 from mesh.core.membership.suspicion import accusers_needed
 from mesh.core.membership.verdicts import (
     accusers_of,
@@ -204,7 +205,8 @@ class Intake:
         member.verdict = verdict
         observers = ground.table.observers(member)
         agreeing = sum(node in observers for node in accusers_of(verdict.fact))
-        if agreeing >= accusers_needed(len(observers)):
+        silent = member.probe is not None and member.probe.phase is Phase.FAILED
+        if silent or agreeing >= accusers_needed(len(observers)):
             self._lifecycle.go_down(now, member, verdict, local=False)
         else:
             self._edges.rally(now, member)

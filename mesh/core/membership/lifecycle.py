@@ -25,6 +25,8 @@ class Lifecycle:
     def go_down(self, now: Now, member: Member, verdict: Verified[Verdict], *, local: bool) -> None:
         """Believe that a member has failed; a majority's word replaces one's own."""
         ground = self._ground
+        if member.verdict != verdict:
+            ground.drop(member.verdict)
         member.verdict, member.local = verdict, local
         if local:
             self.lost[member.id] = None

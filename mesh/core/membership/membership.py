@@ -272,7 +272,7 @@ class Membership:
             return
         verifier.check(signed)
         self._own.accused(now, accuser.id, (fact.boot, fact.incarnation))
-        self._edges.nudge(now, accuser)
+        self._edges.rally(now, accuser)  # most often it then hears us, and nobody else need know
 
     def _witness(self, now: Now, member: Member, heard_us_at: Instant) -> None:
         """There is two-way evidence: the peer heard me then, and I heard it now."""

@@ -100,7 +100,7 @@ class OwnRecord:
             return
         self._accusers[accuser] = now.instant
         if self._ground.agenda.due(REFUTE) == NEVER:
-            share = self._ground.parts.rng.uniform(0.25, 0.5)
+            share = self._ground.parts.rng.uniform(0.4, 0.6)
             window = self._ground.params.refutation_window_s
             self._ground.agenda.set(REFUTE, later(now.instant, share * window))
 

@@ -59,7 +59,7 @@ CASES: list[tuple[Effect, tuple[object, ...]]] = [
 @pytest.mark.parametrize(("effect", "call"), CASES, ids=[type(case[0]).__name__ for case in CASES])
 def test_each_effect_is_one_action(effect: Effect, call: tuple[object, ...]) -> None:
     recorder = Recorder()
-    everybody = cast(Any, recorder)
+    everybody = cast("Any", recorder)
     performer = Performer(everybody, everybody, everybody, everybody, everybody, everybody.halt)
     performer.perform(effect)
     assert recorder.calls == [call]

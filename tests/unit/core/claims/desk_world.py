@@ -112,6 +112,9 @@ class FakeGossip:
         self.told.append((peer, tuple(ids)))
         facts = [self.held[id_] for id_ in ids]
         target = self.world.place_of(peer)
+        if self.me.bundle is not None:
+            self.me.bundle.extend(facts)  # shares the datagram of the acknowledgement
+            return
         self.world.deliver(self.me, target, lambda: target.receive(facts, self.me, None))
 
     def handle_committed(self, number: CommitNumber) -> None:
@@ -151,6 +154,7 @@ class Place:
     acked: set[tuple[PushNumber, NodeId]] = field(default_factory=set)
     last_request: int = 0
     commits_work: bool = True
+    bundle: list[Verified[Any]] | None = None
 
     def __post_init__(self) -> None:
         verifier = Verifier(SUITE, MESH)
@@ -238,17 +242,25 @@ class Place:
             for fact in facts:
                 self.accept(now, fact, relay)
 
+        bundle = self.bundle = []
         self.turn(act)
-        if push is not None and push[1] is not Want.NOTHING:
-            number, want = push
-            delay_s = 2 * COMMIT_S if want is Want.DURABLE else 0.0
-            durable = want is Want.DURABLE
-            self.world.at(
-                self.world.now + delay_s,
-                lambda: self.world.deliver(
-                    self, relay, lambda: relay.acknowledged(number, self, durable=durable)
-                ),
-            )
+        self.bundle = None
+
+        def answer(told: Sequence[Verified[Any]], *, durable: bool | None) -> None:
+            def arrive() -> None:
+                if told:
+                    relay.receive(told, self, None)
+                if push is not None and durable is not None:
+                    relay.acknowledged(push[0], self, durable=durable)
+
+            self.world.deliver(self, relay, arrive)
+
+        want = Want.NOTHING if push is None else push[1]
+        if bundle or want is Want.RECEIPT:
+            answer(bundle, durable=False if want is Want.RECEIPT else None)
+        if want is Want.DURABLE:
+            committed = self.world.now + 2 * COMMIT_S
+            self.world.at(committed, lambda: answer((), durable=True))
 
     def accept(self, now: Now, fact: Verified[Any], relay: "Place") -> None:
         if fact.id in self.gossip.held:

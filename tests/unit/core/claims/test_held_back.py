@@ -33,3 +33,10 @@ def test_release_makes_room_again() -> None:
     held.release(CLAIM)
     assert len(held) == 0
     assert held.waiters(SPEC.id) == ()
+
+
+def test_an_id_that_is_cited_twice_is_one_to_wait_for() -> None:
+    held = HeldBack(1)
+    held.hold(CLAIM, [SPEC.id, SPEC.id])
+    held.release(CLAIM)
+    assert held.waiters(SPEC.id) == ()

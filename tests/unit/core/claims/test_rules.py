@@ -1,7 +1,6 @@
 """What a single fact must satisfy, whatever else is known."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -9,7 +8,7 @@ from mesh.core.claims.facts import AttemptKind, ProgressState, TaskFact
 from mesh.core.claims.rules import check_fact
 from mesh.core.errors import Refusal, RemoteError
 from mesh.core.identity import FactId
-from tests.unit.core.claims.scribe import ANN, BOB
+from tests.unit.core.claims.scribe import ANN, BOB, Scribe
 
 SPEC = ANN.spec()
 FIRST = BOB.claim(SPEC)
@@ -18,7 +17,7 @@ SECOND = ANN.claim(SPEC, after=FIRST, because=RELEASED.id)
 SOME_ID = FactId(b"i" * 32)
 
 
-def refusal_of(author: Any, fact: TaskFact) -> Refusal:
+def refusal_of(author: Scribe, fact: TaskFact) -> Refusal:
     with pytest.raises(RemoteError) as refused:
         check_fact(author.write(fact))
     return refused.value.refusal

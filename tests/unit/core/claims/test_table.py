@@ -28,16 +28,17 @@ def state_of(table: Table, task: TaskId = TASK) -> TaskState:
     return record.state
 
 
+def contents(table: Table) -> object:
+    return dict(table._counts), len(table._held_back), table.sizes(), list(table.tasks())
+
+
 def over_cap(table: Table, fact: Verified[Any] | Evidence) -> None:
-    before = (dict(table._counts), len(table._held_back), table.sizes(), list(table.tasks()))
+    before = contents(table)
+    put = table.add_evidence if isinstance(fact, Evidence) else table.add
     with pytest.raises(RemoteError) as refused:
-        if isinstance(fact, Evidence):
-            table.add_evidence(fact)
-        else:
-            table.add(fact)
+        put(fact)  # type: ignore[arg-type]  # chosen by the same type just above
     assert refused.value.refusal is Refusal.OVER_CAP
-    after = (dict(table._counts), len(table._held_back), table.sizes(), list(table.tasks()))
-    assert after == before, "a refusal changes nothing"
+    assert contents(table) == before, "a refusal changes nothing"
 
 
 # ---- filing

@@ -61,6 +61,7 @@ class Station:
         self.strangers: dict[PublicKey, None] = {}
         self.judge: Judge = lambda _verified: True
         self.judged: list[FactId] = []
+        self.beaten: dict[FactId, None] = {}
         self.acknowledged: list[tuple[PushNumber, NodeId, bool]] = []
         self.refused: list[Refusal] = []
         parts = GossipParts(
@@ -82,6 +83,11 @@ class Station:
         assert relay != self.id
         self.judged.append(verified.id)
         return self.judge(verified)
+
+    def knows_better(self, now: Now, verified: Verified[Any], peer: NodeId) -> bool:
+        assert now.instant >= 0
+        assert peer != self.id
+        return verified.id in self.beaten
 
     def handle_acknowledged(self, now: Now, push: PushNumber, peer: NodeId, durable: bool) -> None:
         assert now.instant >= 0

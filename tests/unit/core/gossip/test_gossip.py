@@ -280,3 +280,20 @@ def test_publishing_what_is_held_and_on_disk_leaves_at_once() -> None:
     station.gossip.publish(at(0), Family.TASKS, facts)
     assert station.take_commit() is None
     assert [kind for _, kind, _ in station.take_sent()] == [Push.KIND]
+
+
+def test_a_receipt_is_withheld_for_what_is_beaten_here() -> None:
+    network = Network(2)
+    a, b = network.stations
+    facts = a.notes(b"lesser")
+    b.beaten[facts[0].id] = None
+    network.do(a, lambda g, now: g.publish(now, Family.TASKS, facts, Want.RECEIPT))
+    network.run(1.5)
+    assert b.gossip.holds(Family.TASKS, facts[0].id)
+    assert a.acknowledged == []
+    assert b.gossip.counters()["receipts_withheld"] > 1, "each resend asks again"
+    durable = a.notes(b"another")
+    b.beaten[durable[0].id] = None
+    network.do(a, lambda g, now: g.publish(now, Family.TASKS, durable, Want.DURABLE))
+    network.run(1.5)
+    assert [entry[1:] for entry in a.acknowledged] == [(b.id, True)]

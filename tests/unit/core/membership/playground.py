@@ -44,7 +44,7 @@ class HashSuite:
 
 
 def make_author(name: str) -> Author:
-    suite = cast(Any, HashSuite())
+    suite = cast("Any", HashSuite())
     key = SigningKey(hashlib.blake2b(name.encode(), digest_size=32).digest())
     return author_of(suite, key, Verifier(suite, MESH))
 
@@ -273,7 +273,7 @@ class World:
             if not getattr(action, "__self__", None):
                 action()
                 continue
-            host = cast(Host, cast(Any, action).__self__)  # a wake-up
+            host = cast("Host", cast("Any", action).__self__)  # a wake-up
             if host.armed == self.instant or host.armed > self.instant:
                 self._on(host, action)
         self.instant = until
@@ -285,7 +285,7 @@ class World:
         author, gossip, outbox = make_author(name), FakeGossip(), Outbox()
         parts = MembershipParts(
             author=author,
-            gossip=cast(Gossip, gossip),
+            gossip=cast("Gossip", gossip),
             params=params,
             rng=random.Random(self.rng.getrandbits(64)),
             outbox=outbox,

@@ -55,7 +55,8 @@ def extreme(kind: Kind, *, large: bool) -> Any:  # noqa: ANN401  whatever the la
             return (extreme(inner, large=True),) * high if large else ()
         case Group(inner):
             return extremes(inner, large=large)
-    raise AssertionError(kind)
+        case _:
+            raise AssertionError(kind)
 
 
 def extremes(layout: Layout, *, large: bool) -> tuple[Any, ...]:
@@ -76,7 +77,8 @@ def _inner_depth(kind: Kind) -> int:
             return depth((inner,))
         case Maybe(inner):
             return _inner_depth(inner)
-    return 0
+        case _:
+            return 0
 
 
 def values(kind: Kind) -> st.SearchStrategy[Any]:
@@ -90,12 +92,13 @@ def values(kind: Kind) -> st.SearchStrategy[Any]:
             return st.binary(min_size=low, max_size=low if high is None else min(high, low + 40))
         case Text(high, low):
             letters = st.characters(exclude_categories=("Cc", "Cs"))
-            text = st.text(letters, min_size=low, max_size=min(high, 20))
-            return text.filter(lambda made: len(made.encode()) <= high)
+            # At most four bytes a character, so that no text is longer than its bound.
+            return st.text(letters, min_size=low, max_size=min(high // 4, 20))
         case Maybe(inner):
             return st.none() | values(inner)
         case Many(inner, high):
             return st.lists(values(inner), max_size=min(high, 3)).map(tuple)
         case Group(inner):
             return st.tuples(*map(values, inner))
-    raise AssertionError(kind)
+        case _:
+            raise AssertionError(kind)

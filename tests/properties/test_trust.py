@@ -1,0 +1,113 @@
+"""Who may take part is a pure function of the set of records."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mesh.core.errors import LocalError, RemoteError
+from mesh.core.identity import PublicKey
+from mesh.core.trust.records import Admin, Certificate, Genesis
+from mesh.core.trust.tickets import parse_ticket
+from mesh.core.trust.trust import Trust
+from mesh.core.wire.envelope import Verified
+from tests.unit.core.trust.stage import WALL, Stage, public_key_of
+
+NAMES = ("a", "b", "c", "d", "root")
+KEYS = {name: public_key_of(name) for name in NAMES}
+
+
+def every_record(stage: Stage) -> tuple[Verified[Any], ...]:
+    """Return each thing that each key can say of each other key."""
+    return (
+        stage.founded.genesis,
+        stage.sign("a", stage.founded.genesis.fact),
+        *(stage.admin(name, by=by) for name in NAMES[:3] for by in ("root", "a", "b")),
+        *(stage.certificate(name, by=by) for name in NAMES for by in NAMES),
+    )
+
+
+STAGES = {flag: Stage(open_to_all=flag) for flag in (False, True)}
+RECORDS = {flag: every_record(stage) for flag, stage in STAGES.items()}
+
+
+def expected(
+    records: Sequence[Verified[Any]],
+) -> tuple[dict[PublicKey, None], dict[PublicKey, None]]:
+    """Return (members, admins) as the rules in docs/protocol/trust.md say them, set by set."""
+    genesis = next(
+        (r.fact for r in records if type(r.fact) is Genesis and r.signed.author == r.fact.root_key),
+        None,
+    )
+    if genesis is None:
+        return {}, {}
+    admins = {
+        r.fact.key: None
+        for r in records
+        if type(r.fact) is Admin and r.signed.author == genesis.root_key
+    }
+    members = {
+        r.fact.key: None
+        for r in records
+        if type(r.fact) is Certificate
+        and (r.signed.author in admins or (genesis.open and r.signed.author == r.fact.key))
+    }
+    return members, admins
+
+
+def trust_of(stage: Stage, order: Sequence[Verified[Any]]) -> Trust:
+    trust = Trust(stage.mesh)
+    for record in order:
+        try:
+            trust.accept(record)
+        except RemoteError:
+            continue
+    return trust
+
+
+@settings(deadline=None)
+@given(data=st.data(), is_open=st.booleans())
+def test_order_and_repetition_play_no_part(data: st.DataObject, is_open: bool) -> None:
+    pool = RECORDS[is_open]
+    places = data.draw(st.lists(st.integers(0, len(pool) - 1), max_size=40))
+    records = [pool[place] for place in places]
+    first = trust_of(STAGES[is_open], records)
+    second = trust_of(STAGES[is_open], data.draw(st.permutations(records)))
+    assert first.records() == second.records()
+    members, admins = expected(records)
+    for key in KEYS.values():
+        assert first.is_member(key) == second.is_member(key) == (key in members)
+        assert first.is_admin(key) == second.is_admin(key) == (key in admins)
+        assert first.link_allowed(key, WALL) == (key in members)
+        assert first.chain(key) == second.chain(key)
+        assert bool(first.chain(key)) == (key in members)
+
+
+@settings(deadline=None)
+@given(data=st.data(), is_open=st.booleans())
+def test_more_records_never_take_anything_away(data: st.DataObject, is_open: bool) -> None:
+    order = data.draw(st.permutations(RECORDS[is_open]))
+    trust = Trust(STAGES[is_open].mesh)
+    counted: tuple[Verified[Any], ...] = ()
+    for record in order:
+        try:
+            kept = trust.accept(record)
+        except RemoteError:
+            assert trust.records() == counted
+            continue
+        now = trust.records()
+        assert {r.id for r in counted} <= {r.id for r in now}
+        assert kept == (record.id in {r.id for r in now})
+        promoted = trust.take_promoted()
+        assert len(now) == len(counted) + len(promoted) + (kept and record not in counted)
+        counted = now
+
+
+@settings(deadline=None)
+@given(text=st.text(max_size=200) | st.text(st.characters(codec="ascii")).map("mesh1:".__add__))
+def test_any_text_is_no_ticket(text: str) -> None:
+    with pytest.raises(LocalError) as error:
+        parse_ticket(text)
+    assert error.value.name == "bad_ticket"
