@@ -58,6 +58,8 @@ class Shell:
         """Must be called inside a Trio run."""
         self._plan = plan
         clock, bounds = plan.clock, plan.bounds
+        self.hint = ""
+        """What to do about it, when the node has stopped for a reason of its own."""
         self._token = trio.lowlevel.current_trio_token()
         self._inbox = Inbox(lambda: clock.now().instant, bounds.inbox)
         self._writer = Writer(plan.log, self._wake_from_thread, bounds.writer)
@@ -98,8 +100,12 @@ class Shell:
         """Hand in an input that must not wait or get lost, such as `ClientGone`."""
         self._inbox.notice(each)
 
-    def stop(self, reason: str = "stopped") -> None:
-        """End `run` after the present turn: nothing is said to peers; for that the node leaves."""
+    def stop(self, reason: str = "stopped", hint: str = "") -> None:
+        """End `run` after the present turn: nothing is said to peers; for that the node leaves.
+
+        A hint says that the node did not stop as it was asked to, and what to do about it.
+        """
+        self.hint = self.hint or hint
         self._pump.stop(reason)
 
     def counters(self) -> dict[str, int]:

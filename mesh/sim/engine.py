@@ -32,7 +32,7 @@ from mesh.core.effects import (
 )
 from mesh.core.identity import Address
 from mesh.core.inputs import DatagramReceived, Input, SeedsResolved
-from mesh.core.instants import NEVER
+from mesh.core.instants import NEVER, Instant
 from mesh.core.snapshot import Snapshot
 from mesh.sim.host import NEVER_S, Host, HostState
 from mesh.sim.network import Network, Packet, uniform
@@ -198,7 +198,7 @@ class Engine:
         assert node is not None
         host.armed_s = NEVER_S
         if clock.when(host.deadline) > self.now_s:
-            self.arm(host)  # the deadline moved on since this timer was armed
+            self._arm_at(host, host.deadline)  # it moved on since this timer was armed
             return
         clock.reach(host.deadline)
         now = clock.read(self.now_s)
@@ -208,16 +208,19 @@ class Engine:
         if effects:
             self.perform(host, effects)
         if host.state is HostState.RUNNING:
-            assert node.next_deadline() > now.instant, f"the timers of {host.name} spin"
-        self.arm(host)
+            deadline = node.next_deadline()
+            assert deadline > now.instant, f"the timers of {host.name} spin"
+            self._arm_at(host, deadline)
 
     def arm(self, host: Host) -> None:
         """Make sure that the node's deadline is in the queue."""
+        if host.state is HostState.RUNNING and host.node is not None:
+            self._arm_at(host, host.node.next_deadline())
+
+    def _arm_at(self, host: Host, deadline: Instant) -> None:
         # A timer that goes off too early is armed again then, which costs less than a new
         # entry of the queue for each deadline that moves on.
-        if host.state is not HostState.RUNNING or host.node is None:
-            return
-        host.deadline = deadline = host.node.next_deadline()
+        host.deadline = deadline
         at_s = host.clock.when(deadline)
         if at_s < self.now_s:  # noqa: PLR1730  max() costs four times as much, for each event
             at_s = self.now_s

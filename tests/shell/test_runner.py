@@ -1,7 +1,8 @@
+"""Real child processes: what they get, what comes back, and that none survives."""
+
 import os
 import select
 import signal
-import subprocess
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -213,13 +214,14 @@ async def test_kill_9_of_the_runner_leaves_no_process(fifo: Path) -> None:
         f"sleep 1000 & echo $$ >>{fifo}; echo $! >>{fifo}; wait",
         f"setsid sh -c 'echo $$ >>{fifo}; exec sleep 1000'",
     ]
-    runner = subprocess.Popen([sys.executable, "-c", textwrap.dedent(RUNNER_PROGRAM), *commands])
+    program = textwrap.dedent(RUNNER_PROGRAM)
+    runner = await trio.lowlevel.open_process([sys.executable, "-c", program, *commands])
     # Held open for writing: the end of one writer is not the end of the file.
     keeps_open = os.open(fifo, os.O_RDWR)
     pids = await pids_in(fifo, 3)
     os.close(keeps_open)
     runner.kill()
-    runner.wait()
+    await runner.wait()
     for pid in pids:
         wait_gone(pid)
 

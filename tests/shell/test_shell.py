@@ -1,3 +1,5 @@
+"""A shell with real sockets and a real log around a scripted node."""
+
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -125,13 +127,12 @@ async def test_two_nodes_talk_by_datagram_and_stream(tmp_path: Path) -> None:
                 return [SendDatagram(source, b"echo " + data)]
             case StreamReceived(stream, data):
                 return [SendStream(stream, b"echo " + data), CloseStream(stream)]
-        return []
+            case _:
+                return []
 
     def speak(each: Input) -> list[Effect]:
-        match each:
-            case StreamOpened(stream):
-                return [SendStream(stream, b"by stream")]
-        return []
+        is_up = isinstance(each, StreamOpened)
+        return [SendStream(StreamId(1), b"by stream")] if is_up else []
 
     async with running(tmp_path / "two", echo) as (two, _):
         at_start: list[Effect] = [
@@ -220,9 +221,9 @@ async def test_a_bug_in_the_node_ends_the_run(tmp_path: Path) -> None:
 
     plan = Plan(Log(tmp_path / "log"), bind_sockets(LOCAL), params_for("local"))
     shell = Shell(ScriptedNode(crash, []), plan)
-    with pytest.raises(ExceptionGroup) as crashed:
-        async with shell:
-            shell.notice(ClientGone(ClientId(1)))
+    async with shell:
+        shell.notice(ClientGone(ClientId(1)))
+        with pytest.raises(ExceptionGroup) as crashed:
             await shell.run()
     assert crashed.value.subgroup(ZeroDivisionError) is not None
     bind_sockets(shell.address).close()

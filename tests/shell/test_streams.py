@@ -1,3 +1,5 @@
+"""TCP streams over the loopback: order, bounds, and every way to end."""
+
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,3 +1,5 @@
+"""UDP over the loopback: what arrives, what is dropped, and who has to wait."""
+
 import errno
 import socket
 from collections.abc import Iterator

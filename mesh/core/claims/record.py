@@ -8,7 +8,7 @@ valid claims the greatest token owns. So the owner's token never goes back, and 
 stays completed.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,8 +54,9 @@ class ClaimView:
     @property
     def used(self) -> bool:
         """Whether the claim costs an attempt: started, and neither released nor declined."""
-        declined = self.attempt is not None and self.attempt.fact.kind == AttemptKind.DECLINED
-        return self.started and not self.released and not declined
+        if not self.started or self.released:
+            return False
+        return self.attempt is None or self.attempt.fact.kind != AttemptKind.DECLINED
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +137,8 @@ def derive(
     valid = [view for view in views if view.valid]
     owner = valid[-1] if valid else None
     results = heap.results(valid)
-    spec = min(heap.specs.values(), key=_by_id) if heap.specs else None
-    attempts_used = sum(view.used for view in valid)
+    spec = _least(tuple(heap.specs.values()))
+    attempts_used = len([view for view in valid if view.used])
     winner = results[-1] if results else None
     canceled = bool(heap.cancels) and heap.is_canceled(is_admin)
     spent = spec is not None and attempts_used >= spec.fact.max_attempts
@@ -148,7 +149,7 @@ def derive(
         owner=owner,
         state=_state(owner, completed=winner is not None, canceled=canceled, spent=spent),
         epoch=owner.fact.fact.epoch if owner else 0,
-        starts=sum(view.started for view in valid),
+        starts=len([view for view in valid if view.started]),
         attempts_used=attempts_used,
         winner=winner,
         superseded=tuple(results[:-1]),
@@ -188,8 +189,8 @@ def _state(owner: ClaimView | None, *, completed: bool, canceled: bool, spent: b
     return TaskState.FAILED if spent else TaskState.SUBMITTED
 
 
-def _least(found: Iterable[Verified[Any]]) -> Verified[Any] | None:
-    return min(found, key=_by_id, default=None)
+def _least(found: Sequence[Verified[Any]]) -> Verified[Any] | None:
+    return min(found, key=_by_id) if found else None
 
 
 @dataclass(slots=True)
@@ -244,27 +245,30 @@ class _Heap:
 
     def view(self, claim: Verified[Claim]) -> ClaimView:
         """Return a claim with what its own author has said about it."""
-        id_, author = claim.signed.id, claim.author
+        id_ = claim.signed.id
+        valid = id_ in self.valid
+        if id_ not in self.said:
+            return ClaimView(claim, valid, None, False, None, None, None, False)
         progress: list[Verified[Progress]] = []
         attempts: list[Verified[Attempt]] = []
         results: list[Verified[Result]] = []
-        for said in self.said.get(id_, ()):
-            if said.author != author:
+        for said in self.said[id_]:
+            if said.author != claim.author:
                 continue
-            fact = said.fact
-            if isinstance(fact, Progress):
+            if isinstance(said.fact, Progress):
                 progress.append(said)
-            elif isinstance(fact, Attempt):
+            elif isinstance(said.fact, Attempt):
                 attempts.append(said)
             else:
                 results.append(said)
+        states = [said.fact.state for said in progress]
         released = [said for said in progress if said.fact.state == ProgressState.RELEASED]
         ended_by = _least([*released, *attempts])
         return ClaimView(
             fact=claim,
-            valid=id_ in self.valid,
-            progress=max(progress, key=_by_number, default=None),
-            started=any(said.fact.state == ProgressState.STARTED for said in progress),
+            valid=valid,
+            progress=max(progress, key=_by_number) if progress else None,
+            started=ProgressState.STARTED in states,
             attempt=_least(attempts),
             result=_least(results),
             ended_by=ended_by.signed.id if ended_by else None,

@@ -206,13 +206,16 @@ class Table:
         self._stale[entry.facts.task] = entry
 
     def _refresh(self) -> None:
-        for entry in tuple(self._stale.values()):
-            self._derive(entry)
+        # A new dict each time: walking one that was large once costs its largest size.
+        stale, self._stale = self._stale, {}
+        for entry in stale.values():
+            if entry.record is None:
+                self._derive(entry)
 
     def _derive(self, entry: _Entry) -> Record:
         record = derive(entry.facts, self._evidence, self._is_admin)
         entry.record = record
-        del self._stale[record.task]
+        self._stale.pop(record.task, None)
         self._file_claimable(entry, record)
         self._file_owner(entry, record)
         return record

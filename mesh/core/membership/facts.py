@@ -1,7 +1,7 @@
 """The signed facts about who is here."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 from mesh.core.identity import Address, Boot, Incarnation, NodeId
 from mesh.core.wire.codec import Binary, Flag, Group, Layout, Many, Text, Uint
@@ -36,6 +36,13 @@ class Presence(Fact):
     tags: tuple[tuple[str, str], ...]
     kinds: tuple[str, ...]
     """Task kinds for which an agent waits here."""
+
+    @classmethod
+    def decode_untrusted(cls, data: bytes) -> Self:
+        """Return the presence behind foreign bytes; raises RemoteError and nothing else."""
+        presence = super(Presence, cls).decode_untrusted(data)
+        addresses = tuple(Address(host, port) for host, port in presence.addresses)
+        return replace(presence, addresses=addresses)
 
 
 @dataclass(frozen=True, slots=True)

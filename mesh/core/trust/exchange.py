@@ -170,7 +170,7 @@ class Channel:
         self._send_key = self._receive_key = b""
         self._sent = self._received = 0
         self.random = rng.randbytes(RANDOM_BYTES)
-        self.transcript = b"mesh-join-v1\0"
+        self.transcript = hashlib.blake2b(b"mesh-join-v1\0", digest_size=32).digest()
 
     @property
     def ephemeral(self) -> bytes:
@@ -179,8 +179,7 @@ class Channel:
 
     def mix(self, part: bytes) -> None:
         """Add to the transcript what both sides have seen."""
-        framed = self.transcript + len(part).to_bytes(4, "big") + part
-        self.transcript = hashlib.blake2b(framed, digest_size=32).digest()
+        self.transcript = hashlib.blake2b(self.transcript + part, digest_size=32).digest()
 
     def agree(self, theirs: bytes, psk: bytes, *, issuer: bool) -> None:
         """Derive the keys; raises RemoteError(BAD_KEY) for an ephemeral key that yields zeros."""

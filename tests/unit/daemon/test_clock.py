@@ -1,3 +1,5 @@
+"""The clocks of the machine that runs the tests."""
+
 import time
 
 import pytest

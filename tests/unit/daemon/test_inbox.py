@@ -1,3 +1,5 @@
+"""Bounds and order of the three ways into the inbox."""
+
 import pytest
 import trio
 import trio.testing

@@ -1,3 +1,5 @@
+"""The pump in virtual time, around a node that writes down what it is told."""
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 

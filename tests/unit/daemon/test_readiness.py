@@ -1,3 +1,5 @@
+"""What a service manager hears."""
+
 import os
 import socket
 from collections.abc import Iterator

@@ -1,3 +1,5 @@
+"""Binding, and which addresses can be sent to."""
+
 import os
 import socket
 

@@ -1,3 +1,5 @@
+"""Who may use a state directory, its key, and its boot numbers."""
+
 import os
 import subprocess
 import sys
@@ -166,8 +168,7 @@ def test_every_key_of_the_kind_counts() -> None:
 def test_a_damaged_boot_row_does_not_bring_a_number_back(tmp_path: Path) -> None:
     with StateDirectory(tmp_path / "state") as directory:
         log, rows = directory.open_log()
-        for _ in range(0x0101):
-            newest = reserve_boot(log, rows)
+        newest = max(reserve_boot(log, rows) for _ in range(0x0101))
         log.close()
         path = directory.path / LOG_FILE
         content = bytearray(path.read_bytes())

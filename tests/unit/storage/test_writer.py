@@ -1,3 +1,5 @@
+"""Group commit: what shares a transaction, and what is said when."""
+
 import queue
 import threading
 from collections.abc import Iterator, Sequence

@@ -31,6 +31,10 @@ COMMIT_S = 0.001
 RESEND_S = 0.05
 PUSH_TRIES = 4
 WALL = 1_700_000_000.0
+FIRST_BOOT = Boot(1)
+PARAMS = ClaimParams()
+Loose = Any
+"""JSON, or the fields of a command: tests look into it, and fail where it is something else."""
 
 
 @dataclass
@@ -145,7 +149,7 @@ class Place:
 
     world: "World"
     number: int
-    boot: Boot = Boot(1)
+    boot: Boot = FIRST_BOOT
     is_up: bool = True
     disk: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
     on_disk: dict[FactId, Verified[Any]] = field(default_factory=dict)
@@ -166,6 +170,7 @@ class Place:
     def _build(self) -> None:
         params = self.world.params
         self.outbox = Outbox()
+        self.acked.clear()
         self.table = Table(MESH, params, lambda _: False)
         self.gossip = FakeGossip(self.world, self)
         self.liveness = FakeLiveness(self.world, self)
@@ -294,23 +299,25 @@ class Place:
         self.turn(lambda now: self.desk.handle_command(now, received))
         return key
 
-    def call(self, command: Command, client: int = 1, wait_s: float = 5.0, uid: int = 0) -> Any:
+    def call(
+        self, command: Command, client: int = 1, wait_s: float = 5.0, uid: int = 0
+    ) -> Loose:
         """Send a command and let time pass until the answer is there."""
         key = self.ask(command, client, uid)
         self.world.run_until(lambda: key in self.replies, wait_s)
         return self.replies[key]
 
-    def submit(self, kind: str = "build", payload: bytes = b"", **more: Any) -> str:
+    def submit(self, kind: str = "build", payload: bytes = b"", **more: Loose) -> str:
         encoded = b64encode(payload).decode()
         return str(self.call(TaskSubmit(kind, encoded, **more))["task"])
 
     def attach(self, client: int, *kinds: str, capacity: int = 1) -> None:
         assert self.call(AgentAttach("worker", kinds, capacity), client) == {"agent": "worker"}
 
-    def claim(self, task: str, client: int = 1, **more: Any) -> Any:
+    def claim(self, task: str, client: int = 1, **more: Loose) -> Loose:
         return self.call(TaskClaim(task=task, **more), client)
 
-    def view(self, task: str) -> Any:
+    def view(self, task: str) -> Loose:
         return self.call(TaskShow(task))["task"]
 
     def said(self, topic: str, client: int | None = None) -> list[Mapping[str, Json]]:
@@ -375,7 +382,7 @@ class World:
     """A few places, one clock, one queue."""
 
     count: int = 1
-    params: ClaimParams = ClaimParams()
+    params: ClaimParams = PARAMS
     seed: int = 0
     loss: float = 0.0
     delay_s: float = 0.002
@@ -454,6 +461,7 @@ def task_of(place: Place, text: str) -> TaskId:
     return next(
         record.task
         for record in map(place.table.record, place.table.tasks())
-        if record is not None and text.startswith(f"{int.from_bytes(record.task[24:], 'big'):x}-")
+        if record is not None
+        and text.startswith(f"{int.from_bytes(record.task[24:], 'big'):x}-")
         and record.task[:16].hex() in text
     )

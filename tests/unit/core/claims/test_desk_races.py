@@ -1,6 +1,8 @@
 """Races, takeovers, and losers: who starts, who stops, and who is told by whom."""
 
 import hashlib
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -39,7 +41,7 @@ def race(world: World) -> list[object]:
     return [place.replies[key] for place, key in zip(world.places, keys, strict=True)]
 
 
-def starts(answers: list[object]) -> int:
+def starts(answers: Sequence[object]) -> int:
     return sum(isinstance(answer, dict) for answer in answers)
 
 
@@ -159,7 +161,9 @@ def test_a_partition_heals_with_one_owner_and_the_loser_is_told() -> None:
     world.parted = {}
     id_ = task_of(a, task)
     winner, loser = sorted(world.places, key=lambda p: claim_rank(id_, 1, p.id), reverse=True)
-    winner.receive([f for f in loser.gossip.published if f.signed.context == "claim/1"], loser, None)
+    winner.receive(
+        [f for f in loser.gossip.published if f.signed.context == "claim/1"], loser, None
+    )
     world.run(0.1)
     assert winner.gossip.told, "whoever brings a beaten claim is told at once"
     body = loser.said("task.lost", 9)[0]
@@ -230,7 +234,7 @@ def test_an_outranked_token_neither_fails_nor_releases() -> None:
     ],
 )
 def test_the_claim_of_an_ended_node_is_taken_over_after_its_grace(
-    kind: str, more: dict[str, float], grace_s: float
+    kind: str, more: dict[str, Any], grace_s: float
 ) -> None:
     world = World(2)
     a, b = world.places

@@ -166,7 +166,7 @@ def test_a_resumed_claim_is_not_taken_over_for_the_restart() -> None:
 
 
 @pytest.mark.parametrize(("started", "state"), [(False, "submitted"), (True, "failed")])
-def test_claims_not_resumed_end_after_the_grace(started: bool, state: str) -> None:  # noqa: FBT001  a parameter of the case
+def test_claims_not_resumed_end_after_the_grace(started: bool, state: str) -> None:
     world = World(1)
     place = world[0]
     task = place.submit(max_attempts=1)

@@ -75,7 +75,7 @@ def forged(verdict: Verified[Verdict]) -> Verified[Verdict]:
 class Bench:
     """A membership that has started, and the keys of its peers."""
 
-    def __init__(self, *names: str, **changed: float) -> None:
+    def __init__(self, *names: str, started: bool = True, **changed: float) -> None:
         self.author, self.gossip, self.outbox = make_author("me"), FakeGossip(), Outbox()
         params = replace(params_for("lan").membership, **changed)  # type: ignore[arg-type]  # ints fit
         self.params = params
@@ -92,7 +92,8 @@ class Bench:
             )
         )
         self.peers: dict[str, Author] = {}
-        self.membership.start(self.now)
+        if started:
+            self.membership.start(self.now)
         for name in names:
             self.meet(name)
 

@@ -335,8 +335,11 @@ def test_a_ticket_of_another_mesh() -> None:
 
 
 def test_a_closed_mesh_without_a_ticket() -> None:
-    error = local_error_of(Issuer(Stage()), "b", wish_of("b", None))
-    assert error.name == "ticket_needed"
+    issuer = Issuer(Stage())
+    assert local_error_of(issuer, "b", wish_of("b", None)).name == "ticket_needed"
+    turned_away = issuer.admitter().feed(joiner_of("b", wish_of("b", None)).start().send)
+    reason = JoinRefusal(Refusal.NOT_ADMITTED).encode()
+    assert turned_away == Step(encode_join_frame(Kind.TURNED_AWAY, reason), finished=True)
 
 
 def test_an_issuer_that_is_no_admin_knows_no_tickets() -> None:
@@ -564,6 +567,17 @@ def test_a_closed_mesh_that_answers_without_a_ticket_is_not_joined(
     with pytest.raises(LocalError) as error:
         run(joiner_of("b", wish_of("b", None)), admitter)
     assert error.value.name == "ticket_needed"
+
+
+def test_an_issuer_that_poses_as_the_mesh_that_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    issuer = Issuer(Stage(open_to_all=True))
+    admitter = issuer.admitter()
+    monkeypatch.setattr(admitter, "_psk_for", lambda _hello: bytes(32))
+    with pytest.raises(LocalError) as error:
+        run(joiner_of("b", JoinWish("b", None, MeshId(b"m" * 32))), admitter)
+    assert error.value.name == "wrong_mesh"
 
 
 def hello_with(version: int) -> bytes:

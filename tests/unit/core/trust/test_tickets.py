@@ -102,6 +102,7 @@ def test_every_changed_character_is_noticed() -> None:
                 parse_ticket(text[:at] + other + text[at + 1 :])
             assert refused.value.name == "bad_ticket"
             assert "mesh invite" in refused.value.hint
+            assert "version" not in refused.value.message, "damage is told from a later format"
 
 
 def test_a_cut_ticket_is_noticed() -> None:

@@ -1,0 +1,303 @@
+"""`mesh up`: one node on this machine, from its data directory to its control socket."""
+
+import json
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+import trio
+
+from mesh.control.client import socket_path
+from mesh.control.server import ControlServer, ControlSettings
+from mesh.core.commands import NodeIdentity, NodeLeave, TrustInvite
+from mesh.core.crypto.primitives import RealSuite
+from mesh.core.crypto.suite import SigningKey
+from mesh.core.effects import ClientId, Json
+from mesh.core.errors import LocalError
+from mesh.core.identity import Address
+from mesh.core.inputs import CommandReceived
+from mesh.core.instants import Instant
+from mesh.core.node.assembly import decode_genesis_untrusted
+from mesh.core.node.node import Node
+from mesh.core.node.setup import Founding, NodeSetup
+from mesh.core.params import params_for
+from mesh.core.trust.names import check_name
+from mesh.core.trust.records import Genesis, mesh_id_of
+from mesh.core.trust.tickets import parse_ticket
+from mesh.daemon.clock import SystemClock
+from mesh.daemon.options import UpOptions
+from mesh.daemon.places import (
+    advertised_addresses,
+    bind_address,
+    data_directory,
+    warnings_about,
+)
+from mesh.daemon.readiness import Readiness
+from mesh.daemon.resolver import parse_seed
+from mesh.daemon.shell import Plan, Shell
+from mesh.daemon.sockets import Sockets, bind_sockets
+from mesh.storage.log import Log
+from mesh.storage.state_directory import StateDirectory
+
+OWN_CLIENT = ClientId(0)
+"""Requests of the daemon itself; control clients are numbered from 1."""
+FIRST_TICKET_S = 900.0
+SLOW_JOIN_S = 3.0
+PERMISSION_NAMES = ("state_too_open", "state_foreign_owner", "permission")
+
+
+def say(text: str) -> None:
+    """Talk to a person, on stderr."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201  the command's own voice
+
+
+def first_of(errors: BaseExceptionGroup[LocalError]) -> LocalError:
+    """Return one error of a group: what a person is told."""
+    error = errors.exceptions[0]
+    return first_of(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def run(options: UpOptions) -> int:
+    """Run a node until it leaves; returns the exit code of `mesh up`."""
+    try:
+        return trio.run(_run, options)
+    except LocalError as error:
+        say(f"mesh up: {error.message}\n  hint: {error.hint}")
+        return 5 if error.name in PERMISSION_NAMES else 1
+
+
+@dataclass(slots=True)
+class Front:
+    """Stands between node and clients, so that the daemon itself can ask its node too."""
+
+    options: UpOptions
+    sockets: Sockets
+    advertised: tuple[Address, ...]
+    socket_path: str
+    readiness: Readiness
+    server: ControlServer | None = None
+    shell: Shell | None = None
+    answers: dict[int, Json] = field(default_factory=dict)
+    requests: int = 0
+
+    # ---- Answers
+
+    def reply(self, client: ClientId, request: int, result: Json) -> None:
+        """Answer a client, or note what the daemon asked for."""
+        if client != OWN_CLIENT:
+            assert self.server is not None
+            self.server.reply(client, request, result)
+            return
+        self.answers[request] = result
+        self._show()
+
+    def refuse(self, client: ClientId, request: int, error: LocalError) -> None:
+        """Refuse a client's request; the daemon's own are allowed to fail."""
+        if client != OWN_CLIENT:
+            assert self.server is not None
+            self.server.refuse(client, request, error)
+            return
+        self.answers[request] = None
+        self._show()
+
+    def notify(self, topic: str, body: Mapping[str, Json], client: ClientId | None) -> None:
+        """Tell watchers; once the node is a member, ask it what a person needs to know."""
+        assert self.server is not None
+        self.server.notify(topic, body, client)
+        if topic == "node" and body.get("state") == "member":
+            self._ask(NodeIdentity())
+            self._ask(TrustInvite(uses=1, ttl_s=FIRST_TICKET_S))
+
+    def _ask(self, command: NodeIdentity | TrustInvite | NodeLeave) -> None:
+        assert self.shell is not None
+        self.requests += 1
+        self.shell.notice(CommandReceived(OWN_CLIENT, self.requests, command, os.getuid()))
+
+    def leave(self) -> None:
+        """Ask the node to say goodbye."""
+        self._ask(NodeLeave())
+
+    # ---- what a person sees
+
+    def _show(self) -> None:
+        identity, ticket = self.answers.get(1), self.answers.get(2)
+        if len(self.answers) != 2 or not isinstance(identity, dict):
+            return
+        self.readiness.ready(f"member of {self._mesh(identity)}")
+        shown = self._as_json(identity, ticket)
+        if self.options.json:
+            print(json.dumps(shown), flush=True)  # noqa: T201  the command's output
+            return
+        rows = [
+            ("node", f"{identity['name']}  {identity['id']}"),
+            ("fingerprint", identity["fingerprint"]),
+            ("mesh", self._mesh(identity)),
+            ("listening", f"{self.sockets.address}, advertised {self._advertised()}"),
+            ("socket", self.socket_path),
+        ]
+        lines = [f"{label:12} {value}" for label, value in rows]
+        if shown["join"] is not None:
+            lines += ["", "on the next machine (one use, 15 minutes):", f"  {shown['join']}"]
+        elif self.options.open:
+            lines += ["", "to join:", f"  mesh up --seed {self._advertised()}"]
+        print("\n".join(lines), flush=True)  # noqa: T201  the command's output
+
+    def _mesh(self, identity: Mapping[str, Json]) -> str:
+        mesh = identity["mesh"]
+        assert isinstance(mesh, dict)
+        return f"{mesh['name']}  {mesh['id']}"
+
+    def _advertised(self) -> str:
+        return ", ".join(map(str, self.advertised))
+
+    def _as_json(self, identity: Mapping[str, Json], ticket: Json) -> dict[str, Json]:
+        text = ticket.get("ticket") if isinstance(ticket, dict) else None
+        return {
+            "v": 1,
+            "node": dict(identity),
+            "listening": str(self.sockets.address),
+            "advertised": [str(address) for address in self.advertised],
+            "socket": self.socket_path,
+            "join": None if text is None else f"mesh up --join {text}",
+        }
+
+
+def _founding(options: UpOptions, name: str) -> Founding | None:
+    """Return the wish to found a mesh, unless one is to be joined."""
+    if options.join is not None or options.seeds:
+        return None
+    return Founding(f"{name}-mesh", options.profile or "lan", options.open)
+
+
+def _check_rows(options: UpOptions, rows: Mapping[str, Mapping[bytes, bytes]]) -> None:
+    """Raise LocalError when the data directory belongs to another mesh than the one asked for."""
+    known = rows.get("mesh", {}).get(b"")
+    if known is None:
+        return
+    genesis = decode_genesis_untrusted(known)
+    mesh = mesh_id_of(genesis.payload)
+    wanted = None if options.join is None else parse_ticket(options.join).mesh
+    if wanted is not None and wanted != mesh:
+        raise LocalError(
+            "member_of_another_mesh",
+            "this data directory belongs to a node of another mesh than the ticket's",
+            "use another directory with --data; a ticket for this mesh comes from its own "
+            "`mesh invite`",
+        )
+    profile = Genesis.decode_untrusted(genesis.payload).profile
+    if options.profile not in {None, profile}:
+        raise LocalError(
+            "profile_is_fixed",
+            f"the profile of this mesh is {profile!r}",
+            "leave --profile out: it is chosen when a mesh is founded",
+        )
+
+
+def _setup(
+    options: UpOptions, key: bytes, rows: Mapping[str, Mapping[bytes, bytes]], front: Front
+) -> NodeSetup:
+    name = check_name(options.name or socket.gethostname() or "node")
+    for seed in options.seeds:
+        parse_seed(seed)
+    _check_rows(options, rows)
+    known = "mesh" in rows
+    params = params_for(options.profile or "lan")
+    return NodeSetup(
+        suite=RealSuite(),
+        key=SigningKey(key),
+        params=params,
+        rng=random.SystemRandom(),
+        name=name,
+        addresses=front.advertised,
+        seeds=options.seeds,
+        ticket=options.join,
+        mesh=None if options.mesh is None else bytes.fromhex(options.mesh),
+        founding=None if known else _founding(options, name),
+        wants_admin=not options.no_admin,
+        tags=options.tags,
+        rows=rows,
+        version=version("mesh"),
+    )
+
+
+async def _run(options: UpOptions) -> int:
+    with ExitStack() as stack:
+        state = stack.enter_context(StateDirectory(data_directory(options)))
+        key = state.key()
+        log, rows = state.open_log()
+        return await _serve(options, key, log, rows)
+
+
+async def _serve(
+    options: UpOptions, key: bytes, log: Log, rows: Mapping[str, Mapping[bytes, bytes]]
+) -> int:
+    try:
+        sockets = bind_sockets(bind_address(options))
+    except LocalError:
+        log.close()
+        raise
+    clock = SystemClock()
+
+    def instant() -> Instant:
+        return clock.now().instant
+
+    advertised = advertised_addresses(options, sockets.address)
+    instance = None if options.instance is None else str(options.instance)
+    path = socket_path(options.socket, instance)
+    readiness = Readiness(os.environ, instant)
+    front = Front(options, sockets, advertised, path, readiness)
+    try:
+        setup = _setup(options, key, rows, front)
+    except LocalError:
+        sockets.close()
+        log.close()
+        raise
+    plan = Plan(log, sockets, setup.params, front, clock, readiness)
+    for warning in warnings_about(options, sockets.address, advertised[0]):
+        say(f"warning: {warning}")
+    return await _drive(Node(setup), plan, front)
+
+
+async def _drive(node: Node, plan: Plan, front: Front) -> int:
+    reason = ""
+    failure: LocalError | None = None
+    async with Shell(node, plan) as shell:
+        front.shell = shell
+        front.server = ControlServer(ControlSettings(front.socket_path), shell.put)
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(front.server.serve)
+                nursery.start_soon(_leave_on_signal, front)
+                nursery.start_soon(_tell_slow_join, front)
+                reason = await shell.run()
+                nursery.cancel_scope.cancel()
+        except* LocalError as errors:
+            failure = first_of(errors)
+        finally:
+            front.readiness.stopping()
+            front.readiness.close()
+    if failure is not None:
+        raise failure
+    if shell.hint:
+        say(f"mesh up: {reason}\n  hint: {shell.hint}")
+        return 1
+    return 0
+
+
+async def _leave_on_signal(front: Front) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            front.leave()
+
+
+async def _tell_slow_join(front: Front) -> None:
+    """Say on stderr that joining takes long, and where to look."""
+    await trio.sleep(SLOW_JOIN_S)
+    if not front.answers:
+        say(f"still joining; `mesh status --socket {front.socket_path}` says why")

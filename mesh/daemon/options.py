@@ -1,0 +1,27 @@
+"""What `mesh up` was asked to do."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """The options of `mesh up`, parsed and with defaults left open (None)."""
+
+    join: str | None = None
+    """The text of a ticket."""
+    seeds: tuple[str, ...] = ()
+    mesh: str | None = None
+    """The mesh id to insist on, as hex."""
+    open: bool = False
+    insist: bool = False
+    """An open mesh on an address that is not loopback (`--i-know`)."""
+    no_admin: bool = False
+    name: str | None = None
+    bind: str | None = None
+    advertise: tuple[str, ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
+    data: str | None = None
+    socket: str | None = None
+    instance: int | None = None
+    profile: str | None = None
+    json: bool = False
