@@ -40,7 +40,7 @@ class DemoFailed(Exception):
 def free_ports(count: int) -> list[int]:
     """Return ports that nobody has right now, for UDP and TCP."""
     with contextlib.ExitStack() as stack:
-        ports = []
+        ports: list[int] = []
         while len(ports) < count:
             udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
             tcp = stack.enter_context(socket.socket())

@@ -1,9 +1,80 @@
-"""Find the subcommand and run it."""
+"""Find the subcommand, import it alone, run it, and turn what goes wrong into an exit code."""
 
+import argparse
+import importlib
+import os
+import sys
 from collections.abc import Sequence
+
+from mesh.cli import exit_codes
+from mesh.cli.output import escape, say
+from mesh.control.client import NodeUnreachable, Refused
+
+COMMANDS = {
+    "up": ("mesh.cli.up", "run a node on this machine"),
+    "leave": ("mesh.cli.node", "take the node out of the mesh and stop it"),
+    "status": ("mesh.cli.node", "show the node, its mesh and its counters"),
+    "info": ("mesh.cli.node", "show all that is known of one node"),
+    "id": ("mesh.cli.node", "show id, fingerprint and public key of the node"),
+    "members": ("mesh.cli.members", "list the members of the mesh"),
+    "wait": ("mesh.cli.members", "wait until so many members are alive"),
+    "events": ("mesh.cli.node", "print what happens, as it happens"),
+    "invite": ("mesh.cli.invite", "make a ticket with which other machines join"),
+    "task": ("mesh.cli.tasks", "submit, look at, claim and finish tasks"),
+    "work": ("mesh.cli.work", "make any program an agent: run it once per task"),
+    "rpc": ("mesh.cli.node", "send one request to the control socket as it is"),
+    "demo": ("mesh.cli.demo_options", "start a few nodes here, work, and kill one of them"),
+}
+"""Command -> the module that knows it, and what it does."""
+
+
+def build_parser(chosen: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
+    """Return the parser; only the chosen commands know their options."""
+    parser = argparse.ArgumentParser(
+        prog="mesh",
+        description="Agents on many machines share out work with no manager.",
+        allow_abbrev=False,
+    )
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command, (module, summary) in COMMANDS.items():
+        subparser = subparsers.add_parser(
+            command, help=summary, description=f"{summary.capitalize()}.", allow_abbrev=False
+        )
+        if command in chosen:
+            # Each module names what adds a command's options after the command.
+            getattr(importlib.import_module(module), f"add_{command}")(subparser)
+    return parser
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns the exit code."""
-    del arguments
-    return 2
+    chosen = [argument for argument in arguments[:1] if argument in COMMANDS]
+    try:
+        options = build_parser(chosen).parse_args(arguments)
+        code: int = options.run(options)
+        sys.stdout.flush()
+    except SystemExit as stopped:  # argparse has said why
+        return stopped.code if isinstance(stopped.code, int) else exit_codes.USAGE
+    except NodeUnreachable as unreachable:
+        complain(str(unreachable), unreachable.hint)
+        return exit_codes.UNREACHABLE
+    except Refused as refused:
+        complain(str(refused), refused.hint)
+        return exit_codes.code_of_error(refused.name)
+    except BrokenPipeError:
+        # Whoever read our output has enough; what is still buffered must not fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exit_codes.FAILED
+    except OSError as wrong:
+        complain(str(wrong), "")
+        return exit_codes.FAILED
+    except KeyboardInterrupt:
+        return exit_codes.INTERRUPTED
+    return code
+
+
+def complain(message: str, hint: str) -> None:
+    """Say what is wrong and what to do about it."""
+    say(f"mesh: {escape(message)}")
+    if hint:
+        say(f"hint: {escape(hint)}")

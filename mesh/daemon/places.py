@@ -79,13 +79,14 @@ def advertised_addresses(options: UpOptions, bound: Address) -> tuple[Address, .
 
 def _own_host() -> str:
     """Return the address from which this machine would speak to the world."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((UNROUTED, 9))
-            host: str = probe.getsockname()[0]
-        except OSError:
-            host = "127.0.0.1"
-    return host
+    probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        probe.connect((UNROUTED, 9))
+        return str(probe.getsockname()[0])
+    except OSError:
+        return "127.0.0.1"
+    finally:
+        probe.close()
 
 
 def warnings_about(options: UpOptions, bound: Address, advertised: Address) -> list[str]:

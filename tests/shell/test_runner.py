@@ -209,16 +209,17 @@ RUNNER_PROGRAM = """
 
 
 async def test_kill_9_of_the_runner_leaves_no_process(fifo: Path) -> None:
-    # One stays in its group, with a child; one leaves it.
+    # One stays in its group, with a child; one leaves it; one wipes the mark off.
     commands = [
         f"sleep 1000 & echo $$ >>{fifo}; echo $! >>{fifo}; wait",
         f"setsid sh -c 'echo $$ >>{fifo}; exec sleep 1000'",
+        f"env -i sh -c 'echo $$ >>{fifo}; sleep 1000; true'",
     ]
     program = textwrap.dedent(RUNNER_PROGRAM)
     runner = await trio.lowlevel.open_process([sys.executable, "-c", program, *commands])
     # Held open for writing: the end of one writer is not the end of the file.
     keeps_open = os.open(fifo, os.O_RDWR)
-    pids = await pids_in(fifo, 3)
+    pids = await pids_in(fifo, 4)
     os.close(keeps_open)
     runner.kill()
     await runner.wait()

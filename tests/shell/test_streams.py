@@ -112,6 +112,7 @@ async def test_closing_delivers_what_was_sent_and_is_said_once_on_each_side(
     assert await two.next() == StreamClosed(there, "ended")
     assert two.data(there) == b"x" * MIB
     assert await one.next() == StreamClosed(ONE, "closed")
+    assert one.data(ONE) == b"", "nobody waits for that any more"
     assert len(one.streams) == len(two.streams) == 0
     await trio.testing.wait_all_tasks_blocked()
     assert len(one.inbox) == len(two.inbox) == 0
@@ -185,6 +186,15 @@ async def test_a_stream_over_its_bound_is_closed() -> None:
             assert one.streams.counters["streams_overflowed"] == 1
             one.streams.send(ONE, b"ignored")
             assert await one.next() == StreamClosed(ONE, "overflow")
+
+
+async def test_what_has_left_counts_no_more() -> None:
+    async with running(StreamBounds(queue_bytes_max=MIB)) as one, running() as two:
+        there = await connected(one, two)
+        for sent in range(1, 4):
+            one.streams.send(ONE, bytes(MIB))
+            await two.wait_data(there, sent * MIB)
+        assert one.streams.counters["streams_overflowed"] == 0
 
 
 async def test_a_peer_that_never_reads_holds_a_closed_stream_no_longer_than_allowed() -> None:

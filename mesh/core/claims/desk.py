@@ -67,6 +67,7 @@ class Desk:
         self._queries = Queries(self._ledger)
         self._ends_known: dict[OwnerSession, tuple[str, Instant]] = {}
         self._started = False
+        self._kinds: tuple[str, ...] = ()
 
     # --- life
 
@@ -202,9 +203,12 @@ class Desk:
     # --- outputs
 
     def waiting_kinds(self) -> tuple[str, ...]:
-        """Return the kinds of task for which an agent waits here."""
+        """Return the kinds of task for which an agent waits here, as of the last input."""
+        return self._kinds
+
+    def _look_who_waits(self) -> None:
         kinds = self._ledger.sessions.waiting_kinds() | self._ledger.waiters.kinds()
-        return tuple(sorted(kinds)[:KINDS_ADVERTISED_MAX])
+        self._kinds = tuple(sorted(kinds)[:KINDS_ADVERTISED_MAX])
 
     def counters(self) -> dict[str, int]:
         """Return what happened so far, and what is under way."""
@@ -332,6 +336,7 @@ class Desk:
             if not ledger.changed:
                 self._claiming.match(now)
         ledger.timers.set(TimerName("requests"), ledger.requests.next_deadline())
+        self._look_who_waits()
 
     def _look_at(self, now: Now, task: TaskId) -> None:
         record = self._parts.table.record(task)

@@ -209,8 +209,7 @@ class Table:
         # A new dict each time: walking one that was large once costs its largest size.
         stale, self._stale = self._stale, {}
         for entry in stale.values():
-            if entry.record is None:
-                self._derive(entry)
+            self._derive(entry)
 
     def _derive(self, entry: _Entry) -> Record:
         record = derive(entry.facts, self._evidence, self._is_admin)

@@ -22,6 +22,11 @@ class Holdings:
     def __getitem__(self, family: Family) -> FactStore:
         return self.stores[family]
 
+    def fingerprints(self) -> tuple[int, int]:
+        """Return the digests of both families."""
+        members, tasks = self.stores
+        return members.tree.fingerprint, tasks.tree.fingerprint
+
     def hold_foreign(self, family: Family, verified: Verified[Any], encoded: bytes) -> None:
         """Hold an accepted fact and make it durable."""
         if self.stores[family].hold(verified):

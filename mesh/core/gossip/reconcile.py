@@ -77,7 +77,12 @@ class Reconciler:
 
     def handle_digests(self, now: Instant, peer: NodeId, theirs: Sequence[int]) -> None:
         """Note which families differ; start with those that have differed for long enough."""
-        known = self._differences.get(peer) or _Difference()
+        known = self._differences.get(peer)
+        if known is None:
+            members, tasks = self._holdings.fingerprints()
+            if members == theirs[0] and tasks == theirs[1]:
+                return
+            known = _Difference()
         overdue = []
         for family in Family:
             if self._holdings[family].tree.fingerprint == theirs[family]:

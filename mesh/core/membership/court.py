@@ -46,18 +46,14 @@ class Court:
 
     def accuse(self, now: Now, member: Member) -> None:
         """My probe failed: say so to those who may know better."""
-        if not self._ground.health.may_accuse(now.instant):
-            self._edges.restart(now, member)
-            return
         suspicion = self._suspicion(now, member)
-        if suspicion.own is None:
-            accusation = Accusation(member.id, suspicion.boot, suspicion.incarnation)
-            [signed] = self._ground.parts.author.sign([accusation])
-            suspicion.own = signed.signed
         observers = self._ground.table.observers(member)
         if suspicion.outcome(now.instant, observers, self._ground.params) is Outcome.HOLD:
             self._hold(now, member)
             return
+        accusation = Accusation(member.id, suspicion.boot, suspicion.incarnation)
+        [signed] = self._ground.parts.author.sign([accusation])
+        suspicion.own = signed.signed
         suspicion.add_accuser(self._me, suspicion.own)
         suspicion.resends = 0
         member.askers.clear()

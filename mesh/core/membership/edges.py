@@ -133,12 +133,12 @@ class Edges:
     def rest(self, now: Now, member: Member, probe: Probe) -> None:
         """Two-way evidence: the edge is quiet for another period."""
         ground = self._ground
+        if probe.is_check:
+            member.probe = None
+            ground.agenda.cancel(member.edge_key)
+            return
         if probe.phase is not Phase.QUIET:
             probe.rest()
-            if probe.is_check:
-                member.probe = None
-                ground.agenda.cancel(member.edge_key)
-                return
         elif member.trip.smoothed_s is None:
             return  # ask once all the same: without a round trip every later wait is long
         params = ground.params

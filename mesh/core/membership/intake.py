@@ -18,6 +18,7 @@ from mesh.core.membership.lifecycle import Lifecycle
 from mesh.core.membership.member import Member, Standing
 from mesh.core.membership.own_record import OwnRecord
 from mesh.core.membership.probe import Phase
+from mesh.core.membership.shelf import Shelf
 from mesh.core.membership.suspicion import accusers_needed
 from mesh.core.membership.verdicts import (
     accusers_of,
@@ -41,7 +42,7 @@ class Intake:
         self._court = court
         self._own = own
         self._me = ground.table.self_id
-        self._early_verdicts: dict[NodeId, Verified[Verdict]] = {}
+        self._early_verdicts = Shelf(ground.params.members_max)
         self._early_leaves: dict[NodeId, Verified[Leave]] = {}
 
     @property
@@ -106,16 +107,16 @@ class Intake:
             self._lifecycle.revive(now, member)
         if was_here:
             self._edges.restart(now, member)
-        ahead, member.ahead = member.ahead, None
-        if ahead is not None:
-            self._place(now, member, ahead)
+        self._take_verdicts(now, member)
 
     def _take_early(self, now: Now, member: Member) -> None:
         leave = self._early_leaves.pop(member.id, None)
         if leave is not None and not self._apply_leave(now, member, leave):
             self._ground.drop(leave)
-        verdict = self._early_verdicts.pop(member.id, None)
-        if verdict is not None:
+        self._take_verdicts(now, member)
+
+    def _take_verdicts(self, now: Now, member: Member) -> None:
+        for verdict in self._early_verdicts.take_until(member.id, member.standing):
             self._place(now, member, verdict)
 
     # -- goodbye
@@ -131,7 +132,11 @@ class Intake:
         known = self._early_leaves.get(subject)
         if known is not None and not _is_later(verified, known):
             return False
-        self._keep_aside(subject, verified, self._early_leaves)
+        if known is None and len(self._early_leaves) >= self._ground.params.members_max:
+            raise RemoteError(Refusal.OVER_CAP, "too many goodbyes of nodes unknown here")
+        self._ground.drop(known)
+        self._early_leaves[subject] = verified
+        self._drop_verdicts(verified)
         return True
 
     def _apply_leave(self, now: Now, member: Member, leave: Verified[Leave]) -> bool:
@@ -139,13 +144,15 @@ class Intake:
         if leave.fact.boot < member.standing[0] or (known and not _is_later(leave, known)):
             return False
         self._ground.drop(known)
-        if member.ahead is not None and member.ahead.fact.boot <= leave.fact.boot:
-            self._ground.drop(member.ahead)
-            member.ahead = None
+        self._drop_verdicts(leave)
         if known is None:
             self._lifecycle.go_left(now, member, leave)
         member.leave = leave
         return True
+
+    def _drop_verdicts(self, leave: Verified[Leave]) -> None:
+        for verdict in self._early_verdicts.take_boots(leave.author, leave.fact.boot):
+            self._ground.drop(verdict)
 
     # -- verdict
 
@@ -162,41 +169,36 @@ class Intake:
             check_accusations(self._ground.parts.author.verifier, fact)
             self._own.sentenced(now, named)
             return False
-        if table.is_forgotten(fact.subject, named):
+        if table.is_forgotten(fact.subject, named) or self._is_over(fact.subject, named):
             return False
-        if member is not None and _is_over(member, named):
-            return False
-        rival = self._rival(member, verified)
-        if rival is not None and not _is_better(verified, rival):
+        is_early = member is None or named > member.standing
+        rival = self._early_verdicts.get(fact.subject, named)
+        if member is not None and self._ground.is_held(member.verdict) and not is_early:
+            rival = member.verdict
+        if rival is not None and not is_stronger(verified, rival):
             return False
         check_accusations(self._ground.parts.author.verifier, fact)
-        if member is None:
-            self._keep_aside(fact.subject, verified, self._early_verdicts)
+        if member is None or is_early:
+            self._early_verdicts.put(verified)
+            self._ground.drop(rival)
         else:
             self._place(now, member, verified)
         return True
 
-    def _rival(
-        self, member: Member | None, verified: Verified[Verdict]
-    ) -> Verified[Verdict] | None:
-        """Return the held verdict that this one would replace."""
-        if member is None:
-            return self._early_verdicts.get(verified.fact.subject)
-        named = (verified.fact.boot, verified.fact.incarnation)
-        if named > member.standing:
-            return member.ahead
-        return member.verdict if self._ground.is_held(member.verdict) else None
+    def _is_over(self, subject: NodeId, named: Standing) -> bool:
+        """Whether a verdict names what a newer presence or a goodbye has ended."""
+        member = self._ground.table.get(subject)
+        left = self._early_leaves.get(subject) if member is None else member.leave
+        if left is not None and named[0] <= left.fact.boot:
+            return True
+        return member is not None and named < member.standing
 
     def _place(self, now: Now, member: Member, verdict: Verified[Verdict]) -> None:
         """Put a verdict that is to be kept where it belongs, and believe it or test it."""
         ground = self._ground
         named = (verdict.fact.boot, verdict.fact.incarnation)
-        if _is_over(member, named):
+        if self._is_over(member.id, named):
             ground.drop(verdict)
-            return
-        if named > member.standing:
-            ground.drop(member.ahead)
-            member.ahead = verdict
             return
         ground.drop(member.verdict)
         if member.is_down:
@@ -211,29 +213,8 @@ class Intake:
         else:
             self._edges.rally(now, member)
 
-    def _keep_aside(
-        self, subject: NodeId, verified: Verified[Any], shelf: dict[NodeId, Verified[Any]]
-    ) -> None:
-        if subject not in shelf and len(shelf) >= self._ground.params.members_max:
-            raise RemoteError(Refusal.OVER_CAP, "too many facts about nodes unknown here")
-        self._ground.drop(shelf.get(subject))
-        shelf[subject] = verified
-
-
-def _is_over(member: Member, named: Standing) -> bool:
-    """Whether a verdict names what a newer presence or a goodbye has ended."""
-    left = member.leave
-    return named < member.standing or (left is not None and named[0] <= left.fact.boot)
-
 
 def _is_later(leave: Verified[Leave], than: Verified[Leave]) -> bool:
     """Whether of two goodbyes of one node the first is kept by everybody."""
     first, second = leave.fact, than.fact
     return (first.boot, first.incarnation, leave.id) > (second.boot, second.incarnation, than.id)
-
-
-def _is_better(verdict: Verified[Verdict], than: Verified[Verdict]) -> bool:
-    """Whether the first is kept: the nearest incarnation, then the stronger one."""
-    first = (verdict.fact.boot, verdict.fact.incarnation)
-    second = (than.fact.boot, than.fact.incarnation)
-    return first < second or (first == second and is_stronger(verdict, than))

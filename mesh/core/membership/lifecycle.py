@@ -36,9 +36,7 @@ class Lifecycle:
         if member.is_down:
             return
         member.askers.clear()
-        if member.probe is not None and member.probe.is_check:
-            member.probe = None
-            ground.agenda.cancel(member.edge_key)
+        self._end_check(member)
         ground.table.set_status(member, Status.DOWN, now.instant)
         self._await_death(member)
 
@@ -51,6 +49,7 @@ class Lifecycle:
         ground.drop(member.verdict)
         member.verdict, member.local = None, False
         self.lost.pop(member.id, None)
+        self._end_check(member)
         self.clear_suspicion(member)
         for kind in (GRACE, PUBLISH):
             ground.agenda.cancel(timer_key(kind, member.id))
@@ -71,7 +70,8 @@ class Lifecycle:
             self._ground.table.set_status(member, Status.DEAD, now.instant)
             due = later(now.instant, self._ground.params.forget_dead_s)
             self._ground.agenda.set(timer_key(GRACE, member.id), due)
-        elif not member.is_here:
+        else:
+            assert not member.is_here
             self._forget(member)
 
     def postpone(self, member: Member, seconds: float) -> None:
@@ -88,13 +88,19 @@ class Lifecycle:
         for kind in (AGAIN, DECIDE):
             self._ground.agenda.cancel(timer_key(kind, member.id))
 
+    def _end_check(self, member: Member) -> None:
+        """No verdict is left to be tested by a probe."""
+        if member.probe is not None and member.probe.is_check:
+            member.probe = None
+            self._ground.agenda.cancel(member.edge_key)
+
     def _await_death(self, member: Member) -> None:
         due = later(member.since, self._ground.params.orphan_grace_s)
         self._ground.agenda.set(timer_key(GRACE, member.id), due)
 
     def _forget(self, member: Member) -> None:
         ground = self._ground
-        for fact in (member.presence, member.verdict, member.ahead, member.leave):
+        for fact in (member.presence, member.verdict, member.leave):
             ground.drop(fact)
         self.lost.pop(member.id, None)
         self.clear_suspicion(member)

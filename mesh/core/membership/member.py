@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from mesh.core.identity import Address, Boot, Incarnation, NodeId
+from mesh.core.identity import Boot, Incarnation, NodeId
 from mesh.core.instants import Instant
 from mesh.core.membership.agenda import EDGE, timer_key
 from mesh.core.membership.facts import Leave, Presence, Verdict
@@ -60,8 +60,6 @@ class Member:
     """Names its present boot and incarnation; believed once the status is down or dead."""
     local: bool = False
     """It is down because I concluded so alone."""
-    ahead: Verified[Verdict] | None = None
-    """Names an incarnation whose presence has not come yet."""
     leave: Verified[Leave] | None = None
     noticed_at: Instant = LONG_AGO
     """When it was last told of the verdict on it."""
@@ -77,12 +75,6 @@ class Member:
         """Its boot and incarnation."""
         fact = self.presence.fact
         return fact.boot, fact.incarnation
-
-    @property
-    def address(self) -> Address | None:
-        """Where it says it is."""
-        addresses = self.presence.fact.addresses
-        return addresses[0] if addresses else None
 
     @property
     def is_here(self) -> bool:

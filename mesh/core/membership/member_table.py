@@ -114,9 +114,7 @@ class MemberTable:
         return events
 
     def _enter(self, node: NodeId) -> None:
-        at = bisect.bisect_left(self.here, node)
-        if self.here[at : at + 1] != [node]:
-            self.here.insert(at, node)
+        bisect.insort(self.here, node)
         self.rule.add(node)
         self.is_stale = True
 

@@ -124,8 +124,7 @@ class Membership:
         self._health.note_suspend(now.instant, self._params)
         for member in self._table:
             self._court.withdraw(now, member)
-            if not (member.probe is not None and member.probe.is_check):
-                self._edges.restart(now, member)
+            self._edges.restart(now, member)
         self._postpone(now, gap_s)
         self._own.announce(now)
         here = self._table.here
@@ -343,13 +342,11 @@ class Membership:
 
     def _failed(self, now: Now, member: Member) -> None:
         """My own probe found nobody: believe the verdict that waits for this, or accuse."""
-        verdict, probe = member.verdict, member.probe
+        verdict = member.verdict
         if not self._health.may_accuse(now.instant):
             self._edges.restart(now, member)
         elif verdict is not None:
             self._lifecycle.go_down(now, member, verdict, local=False)
-        elif probe is not None and probe.is_check:
-            member.probe = None
         else:
             self._court.accuse(now, member)
 

@@ -143,9 +143,8 @@ class OwnRecord:
             return False
         if isinstance(verified.fact, Leave):
             raise RemoteError(Refusal.BROKEN_RULE, "a goodbye of ours that we have not said")
-        if (
-            standing > self.standing
-        ):  # our own key, our own boot: only a copy of us can have said it
+        if standing > self.standing:
+            # Our own key and our own boot: only a copy of us can have said it.
             self.rival_boot = verified.fact.boot
         return False
 

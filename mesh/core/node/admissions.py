@@ -11,6 +11,7 @@ from mesh.core.effects import (
     Effect,
     Json,
     Reply,
+    ReplyError,
     SendStream,
     StreamId,
 )
@@ -143,7 +144,22 @@ class Admissions:
         """Grant nothing that is not on disk."""
         failed = [entry for entry in self.waiting if entry[0] == number]
         self.waiting = [entry for entry in self.waiting if entry[0] != number]
-        return [e for entry in failed for e in entry[1] if isinstance(e, CloseStream)]
+        answers: list[Effect] = []
+        for effect in (effect for entry in failed for effect in entry[1]):
+            if isinstance(effect, CloseStream):
+                self.handle_closed(effect.stream)
+                answers.append(effect)
+            elif isinstance(effect, Reply):
+                answers.append(
+                    ReplyError(
+                        effect.client,
+                        effect.request,
+                        "not_durable",
+                        "this node cannot write to its disk",
+                        "free space or repair the disk, then try again",
+                    )
+                )
+        return answers
 
     def handle_timeout(self, now: Now) -> list[Effect]:
         """Hang up on those who take too long."""
@@ -152,4 +168,6 @@ class Admissions:
 
     def next_deadline(self) -> Instant:
         """Return when the next join is late."""
-        return min((due for _, due in self.joins.values()), default=NEVER)
+        if not self.joins:
+            return NEVER
+        return min(due for _, due in self.joins.values())

@@ -137,7 +137,7 @@ def _restore_fact(participant: Participant, now: Now, family: Family, signed: Si
         kept = participant.trust.accept(verified)
     elif isinstance(fact, TaskFact):
         participant.table.check(verified)
-        participant.table.add(verified)
+        participant.table.restore(verified)
         kept = True
     elif family is Family.TASKS:
         participant.table.add_evidence(evidence_of(verified))

@@ -165,5 +165,7 @@ class Bulk:
 
     def next_deadline(self) -> Instant:
         """Return when the next idle stream is to be closed."""
-        used = min((channel.used for channel in self.channels.values()), default=NEVER)
+        if not self.channels:
+            return NEVER
+        used = min(channel.used for channel in self.channels.values())
         return later(used, self.params.stream_idle_s)

@@ -58,6 +58,8 @@ from mesh.core.outbox import Outbox
 from mesh.core.snapshot import Snapshot
 from mesh.core.wire.envelope import decode_signed_fact_untrusted
 
+UNREAD_STREAMS_MAX = 64
+
 
 class Node:
     """Rules without a clock, a socket or a disk; see the module for how it is driven."""
@@ -75,6 +77,8 @@ class Node:
         self._born: CommitNumber | None = None
         self._granted: Granted | None = None
         self._entry: Entry | None = None
+        self._unread: dict[StreamId, None] = {}
+        """Streams that were accepted and have not said yet what they are for."""
         self._halt_at = NEVER
         self._commits = Commits()
 
@@ -135,17 +139,17 @@ class Node:
 
     def next_deadline(self) -> Instant:
         """Return when `handle_timeout` wants to be called; later than the last call of it."""
-        deadlines = [self._halt_at, self._commits.retry_at]
-        if self._entry is not None:
-            deadlines.append(self._entry.next_deadline())
-        if self.participant is not None:
-            deadlines += [
-                self.participant.next_deadline(),
-                self.contact.due,
-                self.queries.next_deadline(),
-                self.admissions.next_deadline(),
-            ]
-        return min(deadlines)
+        if self.participant is None:
+            asking = NEVER if self._entry is None else self._entry.next_deadline()
+            return min(self._halt_at, self._commits.retry_at, asking)
+        return min(
+            self.participant.next_deadline(),
+            self.contact.due,
+            self.queries.next_deadline(),
+            self.admissions.next_deadline(),
+            self._halt_at,
+            self._commits.retry_at,
+        )
 
     def snapshot(self, now: Now) -> Snapshot:
         """Return this node as plain data; empty before it is a member."""
@@ -184,10 +188,13 @@ class Node:
         elif self.participant is not None and dialled:
             if stream in self.participant.bulk.channels:
                 self._extend(self.participant.bulk.handle_opened(now.instant, stream))
-        elif self.participant is None:
+        elif self.participant is None or len(self._unread) >= UNREAD_STREAMS_MAX:
             self.outbox.put(CloseStream(stream))
+        else:
+            self._unread[stream] = None
 
     def _handle_stream_closed(self, now: Now, stream: StreamId, reason: str) -> None:
+        self._unread.pop(stream, None)
         if self._entry is not None:
             self._extend(self._entry.handle_closed(now, stream, reason))
         if self.participant is not None:
@@ -211,7 +218,8 @@ class Node:
     def _receive_stream(
         self, now: Now, participant: Participant, stream: StreamId, data: bytes
     ) -> None:
-        if stream not in participant.bulk.channels and not self.admissions.owns(stream):
+        if stream in self._unread:
+            del self._unread[stream]
             if len(participant.bulk.channels) >= participant.params.links.streams_max:
                 self.outbox.put(CloseStream(stream))
             elif data[:1] == MARK:

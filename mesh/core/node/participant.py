@@ -98,6 +98,7 @@ class Participant:
             kept = self.trust.accept(verified)
             for promoted in self.trust.take_promoted():
                 self.gossip.publish(now, Family.MEMBERS, [promoted])
+            self.desk.handle_changed(now, self.table.recheck_admins())
             return kept
         if not self.trust.is_member(verified.signed.author):
             raise RemoteError(Refusal.NOT_ADMITTED, verified.author.hex())
@@ -302,15 +303,15 @@ class Participant:
 
     def next_deadline(self) -> Instant:
         """Return when the earliest part wants to act."""
-        deadlines = [
+        deadline = min(
             self.membership.next_deadline(),
             self.gossip.next_deadline(),
             self.desk.next_deadline(),
             self.bulk.next_deadline(),
-        ]
+        )
         if self.desk.waiting_kinds() != self.kinds:
-            deadlines.append(self._advertise_at())
-        return min(deadlines)
+            return min(deadline, self._advertise_at())
+        return deadline
 
     def tasks(self) -> tuple[TaskId, ...]:
         """Return every task known here."""

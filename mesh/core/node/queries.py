@@ -219,7 +219,9 @@ class Queries:
 
     def next_deadline(self) -> Instant:
         """Return when the next wait is over."""
-        return min((waiter.deadline for waiter in self.waiting), default=NEVER)
+        if not self.waiting:
+            return NEVER
+        return min(waiter.deadline for waiter in self.waiting)
 
 
 def needs_no_waiting(command: NodeCommand | MemberCommand) -> bool:

@@ -299,6 +299,18 @@ def test_a_disk_that_refuses_writes_and_recovers(path: Path) -> None:
     assert list(reopened(path)["fact"]) == [b"before", *expected, b"after"]
 
 
+def test_a_transaction_that_stops_half_way_is_taken_back(log: Log) -> None:
+    log._connection.execute(
+        "create temp trigger refuse before insert on main.log when new.key = x'00000002' "
+        "begin select raise(fail, 'refused'); end"
+    )
+    with pytest.raises(LogError) as refused:
+        log.append([fact(1), fact(2)])
+    assert refused.value.failure is Failure.OTHER
+    log.append([fact(3)])
+    assert list(log.restore()["fact"]) == [fact(3).key]
+
+
 def test_kill_9_loses_nothing_acknowledged(path: Path) -> None:
     program = """
         import os, pathlib, sys

@@ -163,6 +163,7 @@ def test_every_key_of_the_kind_counts() -> None:
     rows = {"boot": {b"a": (9).to_bytes(8, "big"), b"": (4).to_bytes(8, "big")}}
     assert next_boot_counter(rows, 0) == 10
     assert next_boot_counter({}, 0) == 1
+    assert next_boot_counter(rows, 3) == 13, "each damaged row may have been a start"
 
 
 def test_a_damaged_boot_row_does_not_bring_a_number_back(tmp_path: Path) -> None:

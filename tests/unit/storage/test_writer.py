@@ -137,9 +137,14 @@ def test_one_more_than_the_queue_holds_fails_at_once(
     assert harness.outcomes() == [CommitFailed(CommitNumber(4), QUEUE_FULL)]
     harness.log.gate.release(2)
     assert harness.outcomes(wakes=2) == [done(3)]
-    harness.log.gate.release()
+    harness.log.wait_entered()
     harness.writer.put(commit(5, size))
-    assert harness.outcomes() == [done(5)], "there is room again"
+    harness.log.wait_entered()
+    harness.writer.put(commit(6, size))
+    harness.writer.put(commit(7, size))
+    assert harness.writer.take_outcomes() == [], "there is room again"
+    harness.log.gate.release(2)
+    assert harness.outcomes(wakes=2) == [done(7)]
     harness.writer.close()
     harness.log.close()
 

@@ -18,7 +18,7 @@ from mesh.core.errors import RemoteError
 from mesh.core.gossip.vocabulary import Family, PushNumber, Want
 from mesh.core.identity import Address, Boot, FactId, Incarnation, MeshId, NodeId, TaskId
 from mesh.core.inputs import CommandReceived
-from mesh.core.instants import Instant, Now, WallTime
+from mesh.core.instants import NEVER, Instant, Now, WallTime
 from mesh.core.membership.facts import Leave, Presence
 from mesh.core.outbox import Outbox
 from mesh.core.params import ClaimParams
@@ -299,9 +299,7 @@ class Place:
         self.turn(lambda now: self.desk.handle_command(now, received))
         return key
 
-    def call(
-        self, command: Command, client: int = 1, wait_s: float = 5.0, uid: int = 0
-    ) -> Loose:
+    def call(self, command: Command, client: int = 1, wait_s: float = 5.0, uid: int = 0) -> Loose:
         """Send a command and let time pass until the answer is there."""
         key = self.ask(command, client, uid)
         self.world.run_until(lambda: key in self.replies, wait_s)
@@ -426,7 +424,7 @@ class World:
 
     def step(self, until: float) -> bool:
         """Do the next thing before an instant; false when there is none."""
-        due = min((p.desk.next_deadline() for p in self.places if p.is_up), default=until)
+        due = min((p.desk.next_deadline() for p in self.places if p.is_up), default=NEVER)
         first = self.queue[0][0] if self.queue else float("inf")
         when = min(due, first)
         if when > until:

@@ -87,6 +87,14 @@ def test_a_walk_goes_on_while_keys_come_and_go() -> None:
     assert 10**6 in seen
 
 
+def test_a_walk_finds_what_comes_behind_it_in_its_block() -> None:
+    backlog = backlog_of(1, 2)
+    walk = backlog.walk(("build",))
+    first = next(walk)
+    backlog.add("build", key(3))
+    assert [first, *walk] == [key(time)[1] for time in (1, 2, 3)]
+
+
 def test_a_walk_ends_when_all_has_gone() -> None:
     backlog = backlog_of(1, 2)
     walk = backlog.walk(("build",))

@@ -384,3 +384,15 @@ def test_a_claim_by_kind_takes_the_oldest_task_and_waits_for_the_next() -> None:
     before = world.now
     assert name(place.call(claim, wait_s=6)) == "no_task"
     assert world.now - before == pytest.approx(5)
+
+
+def test_late_acknowledgements_widen_the_window() -> None:
+    world = World(2, delay_s=0.2)
+    a = world[0]
+    task = a.submit()
+    world.run(1.0)
+    before = a.desk.counters()["settle_window_us"]
+    assert a.claim(task)["state"] == "owned"
+    world.run(1.0)
+    assert before == 50_000
+    assert a.desk.counters()["settle_window_us"] > 200_000

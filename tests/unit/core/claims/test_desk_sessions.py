@@ -15,6 +15,7 @@ from mesh.core.commands import (
     TaskSubmit,
 )
 from mesh.core.effects import ReplyError
+from mesh.core.instants import NEVER
 from mesh.core.params import ClaimParams
 from tests.unit.core.claims.desk_world import Place, World
 
@@ -405,17 +406,20 @@ def test_after_sleep_nothing_starts_before_a_fresh_round() -> None:
 def test_after_sleep_silence_holds_everything_back() -> None:
     world = World(2)
     a, b = world.places
-    task = a.submit()
+    task, other = a.submit(), a.submit()
     world.run(0.1)
     owned = b.claim(task, client=1)
     world.loss = 1.0
+    pending = b.ask(TaskClaim(task=other), client=2)
     b.turn(b.desk.handle_suspend)
     start = b.ask(TaskStart(owned["handle"]), client=1)
     world.run(20)
     assert start not in b.replies
+    assert pending not in b.replies
     world.loss = 0.0
     world.run(5)
     assert isinstance(b.replies[start], dict)
+    assert isinstance(b.replies[pending], dict)
 
 
 def test_after_sleep_a_superseded_claim_does_not_start() -> None:
@@ -450,3 +454,58 @@ def test_sleep_without_claims_holds_nothing_back() -> None:
     a = world[0]
     a.turn(a.desk.handle_suspend)
     assert a.claim(a.submit())["state"] == "owned"
+
+
+def test_a_client_that_left_during_sleep_starts_nothing() -> None:
+    world = World(2)
+    a, b = world.places
+    task = a.submit()
+    world.run(0.1)
+    owned = b.claim(task, client=1)
+    b.turn(b.desk.handle_suspend)
+    start = b.ask(TaskStart(owned["handle"]), client=1)
+    b.gone(1)
+    world.run(1)
+    assert start not in b.replies
+    assert ProgressState.STARTED not in states(b)
+
+
+def test_answers_that_aged_while_the_node_was_down_are_dropped() -> None:
+    world = World(1, ClaimParams(request_keep_s=60.0))
+    place = world[0]
+    place.call(TaskSubmit("build", request_id="r"))
+    place.is_up = False
+    world.run(100)
+    place.restart()
+    world.run(0.1)
+    assert place.disk["request"] == {}
+
+
+def test_a_detached_claim_is_resumed_while_it_settles() -> None:
+    world = World(2)
+    a = world[0]
+    task = a.submit()
+    world.run(0.1)
+    first = a.ask(TaskClaim(task=task, provisional=True, detached=True), client=1)
+    told = a.replies[first]
+    assert isinstance(told, dict)
+    a.gone(1)
+    again = a.call(TaskResume(str(told["handle"])), client=2)
+    assert again == told | {"state": "owned"}
+    a.call(TaskCancel(task))
+    assert name(a.call(TaskResume(str(told["handle"])), client=2)) == "already_finished"
+
+
+def test_a_settling_claim_can_be_given_back() -> None:
+    world = World(2)
+    a = world[0]
+    task = a.submit()
+    world.run(0.1)
+    key = a.ask(TaskClaim(task=task, provisional=True))
+    told = a.replies[key]
+    assert isinstance(told, dict)
+    assert a.call(TaskRelease(str(told["handle"])))["released"]
+    world.run(5)
+    assert not a.said("task.settled", 1)
+    assert a.view(task)["state"] == "submitted"
+    assert a.desk.next_deadline() == NEVER

@@ -87,6 +87,8 @@ def test_the_owners_own_word_ends_its_claim(end: Verified[Any]) -> None:
         LOW.progress(LOW_CLAIM, ProgressState.SUSPENDED),
         LOW.result(LOW_CLAIM),
         LOW.cancel(SPEC),
+        LOW.release(LOW.claim(SPEC, nonce=1)),
+        LOW.attempt(LOW.claim(SPEC, nonce=1)),
         TOP.release(TOP_CLAIM),
         TOP.attempt(TOP_CLAIM),
         SPEC,
@@ -292,6 +294,12 @@ def test_an_invalid_claim_gives_no_right_to_cancel() -> None:
     facts = (SPEC, LOW_CLAIM, waiting, DAN.cancel(SPEC))
     assert not record_of(*facts).canceled
     assert record_of(*facts, evidence=(LOW.gone(),)).canceled
+
+
+def test_a_cancel_cites_a_spec_of_the_task() -> None:
+    for cited in (FactId(b"s" * 32), LOW_CLAIM.id):
+        cancel = ANN.write(replace(ANN.cancel(SPEC).fact, spec=cited))
+        assert not record_of(SPEC, LOW_CLAIM, cancel).canceled
 
 
 def test_a_result_stands_against_a_cancel() -> None:

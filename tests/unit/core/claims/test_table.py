@@ -1,5 +1,6 @@
 """The table: filing facts in any order, bounds, indexes."""
 
+from dataclasses import replace
 from itertools import islice, permutations
 from typing import Any
 
@@ -102,6 +103,13 @@ def test_evidence_wakes_the_claims_that_cite_it() -> None:
     assert after is not None
     assert after.owner is not None
     assert after.owner.fact == SECOND
+
+
+def test_evidence_is_no_claim_to_supersede() -> None:
+    fact = replace(SECOND.fact, supersedes=PROOF.id, because=CLAIM.id)
+    table = table_of(SPEC, CLAIM, CAT.write(fact))
+    assert table.add_evidence(PROOF) == ()
+    assert len(table._held_back) == 1
 
 
 def test_evidence_first_is_as_good() -> None:

@@ -51,17 +51,18 @@ def verdict_of(
     subject: NodeId,
     incarnation: int = 0,
     *,
+    boot: Boot = BOOT,
     observers: int | None = None,
     local: bool = False,
 ) -> Verified[Verdict]:
     """A verdict by the first of its accusers."""
-    accusation = Accusation(subject, BOOT, Incarnation(incarnation))
+    accusation = Accusation(subject, boot, Incarnation(incarnation))
     proofs = []
     for accuser in accusers:
         [signed] = accuser.sign([accusation])
         proofs.append((bytes(accuser.public_key), signed.signed.signature))
     count = 2 * len(accusers) - 1 if observers is None else observers
-    fact = Verdict(subject, BOOT, Incarnation(incarnation), count, local, tuple(proofs))
+    fact = Verdict(subject, boot, Incarnation(incarnation), count, local, tuple(proofs))
     return accusers[0].sign([fact])[0]
 
 
@@ -75,7 +76,8 @@ def forged(verdict: Verified[Verdict]) -> Verified[Verdict]:
 class Bench:
     """A membership that has started, and the keys of its peers."""
 
-    def __init__(self, *names: str, started: bool = True, **changed: float) -> None:
+    def __init__(self, *names: str, **changed: float) -> None:
+        started = changed.pop("started", 1.0)
         self.author, self.gossip, self.outbox = make_author("me"), FakeGossip(), Outbox()
         params = replace(params_for("lan").membership, **changed)  # type: ignore[arg-type]  # ints fit
         self.params = params

@@ -70,6 +70,9 @@ class FakeGossip:
     def holds(self, family: Family, id_: FactId) -> bool:
         return family is Family.MEMBERS and id_ in self.held
 
+    def holds_id(self, id_: FactId) -> bool:
+        return id_ in self.held
+
     def digest(self, family: Family) -> int:
         return self._digest if family is Family.MEMBERS else 7
 
@@ -274,7 +277,7 @@ class World:
                 action()
                 continue
             host = cast("Host", cast("Any", action).__self__)  # a wake-up
-            if host.armed == self.instant or host.armed > self.instant:
+            if host.armed == self.instant:
                 self._on(host, action)
         self.instant = until
 

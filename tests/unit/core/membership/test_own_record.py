@@ -137,7 +137,7 @@ def test_a_goodbye_is_said_once_and_ends_all_talk() -> None:
 
 
 def test_facts_of_former_boots_go_when_the_new_one_starts() -> None:
-    bench = Bench(started=False)
+    bench = Bench(started=0.0)
     former = [presence_of(bench.author, BOOT - 1, 4), leave_of(bench.author, BOOT - 1, 4)]
     assert [bench.take(fact) for fact in former] == [True, True]
     bench.membership.start(bench.now)
@@ -159,3 +159,33 @@ def test_a_goodbye_that_we_never_said_breaks_a_rule() -> None:
     with pytest.raises(RemoteError) as refused:
         bench.take(leave_of(bench.author))
     assert refused.value.refusal is Refusal.BROKEN_RULE
+
+
+def test_a_greater_boot_on_our_own_disk_is_a_rival_too() -> None:
+    bench = Bench(started=0.0)
+    ours = presence_of(bench.author, NEXT_BOOT)
+    bench.take(ours)
+    bench.membership.start(bench.now)
+    assert bench.membership.rival_boot == NEXT_BOOT
+    assert bench.gossip.holds_id(ours.id)
+
+
+def test_an_incarnation_of_this_boot_that_we_never_signed_is_a_rivals() -> None:
+    bench = Bench("a")
+    assert not bench.take(presence_of(bench.author, BOOT, 3))
+    assert bench.membership.rival_boot == BOOT
+
+
+def test_a_copy_of_us_at_our_own_standing_is_not_kept() -> None:
+    bench = Bench()
+    assert not bench.take(presence_of(bench.author))
+    assert bench.membership.rival_boot is None
+
+
+def test_kinds_may_be_known_before_the_start() -> None:
+    bench = Bench(started=0.0)
+    bench.membership.set_kinds(bench.now, ("build",))
+    bench.membership.start(bench.now)
+    presence = bench.membership.own_presence
+    assert presence is not None
+    assert (presence.fact.kinds, presence.fact.incarnation) == (("build",), 0)

@@ -1,8 +1,7 @@
 """Joining, seen from both ends of one stream."""
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
@@ -12,113 +11,28 @@ from mesh.core.instants import WallTime
 from mesh.core.trust.exchange import (
     CONTACTS_MAX,
     FRAME_BYTES_MAX,
-    JoinHello,
     JoinRefusal,
     Kind,
     encode_join_frame,
 )
 from mesh.core.trust.joining import (
     REFUSALS,
-    AdmitParts,
-    Admitter,
-    Joined,
-    Joiner,
-    JoinParts,
     JoinWish,
     Step,
     refused,
 )
-from mesh.core.trust.records import Admin, Certificate, mesh_id_of
-from mesh.core.trust.tickets import Entry, Ticket, TicketBook, ticket_text
+from mesh.core.trust.records import Admin, Certificate
+from mesh.core.trust.tickets import TicketBook
 from mesh.core.trust.trust import ADMINS_MAX, CERTIFICATES_MAX
-from mesh.core.wire.envelope import SignedFact, Verifier, author_of
-from tests.unit.core.trust.stage import NOW, SUITE, WALL, Stage, key_of, public_key_of
-
-Tamper = Callable[[bytes], bytes]
-
-
-class Issuer:
-    """A node of a mesh that admits: its records, its tickets, whether it has the root key."""
-
-    def __init__(self, stage: Stage, *, name: str = "a", has_root: bool = True) -> None:
-        self.stage = stage
-        self.name = name
-        self.has_root = has_root
-        self.trust = stage.trust()
-        self.book = TicketBook(SUITE, stage.mesh, public_key_of(name))
-        self.rng = random.Random(7)
-        self.contacts: tuple[SignedFact, ...] = ()
-        self.wall = WALL
-        self.certificate_ttl_s = 0
-
-    def ticket(self, uses: int = 1, ttl_s: float = 900.0) -> Ticket:
-        return self.book.issue(self.rng, NOW, uses, ttl_s).ticket
-
-    def admitter(self) -> Admitter:
-        parts = AdmitParts(
-            self.stage.author(self.name),
-            self.trust,
-            self.book,
-            self.stage.author("root") if self.has_root else None,
-            self.rng,
-            self.wall,
-            self.contacts,
-            self.certificate_ttl_s,
-        )
-        return Admitter(parts)
-
-
-def joiner_of(name: str, wish: JoinWish, *, wall: WallTime = WALL) -> Joiner:
-    return Joiner(JoinParts(SUITE, key_of(name), random.Random(name), wall), wish)
-
-
-def wish_of(name: str, ticket: Ticket | None, *, wants_admin: bool = False) -> JoinWish:
-    return JoinWish(name, ticket, None, wants_admin)
-
-
-@dataclass
-class Outcome:
-    """How a whole exchange went."""
-
-    joined: Joined | None
-    granted: Step
-    frames: list[bytes]
-
-
-def run(joiner: Joiner, admitter: Admitter, tamper: dict[int, Tamper] | None = None) -> Outcome:
-    """Carry frames until one side has finished; `tamper` changes the frame of that number."""
-    frames: list[bytes] = []
-    granted = Step()
-
-    def carried(data: bytes) -> bytes:
-        frames.append(data)
-        change = (tamper or {}).get(len(frames) - 1)
-        return data if change is None else change(data)
-
-    step = joiner.start()
-    while True:
-        answer = admitter.feed(carried(step.send))
-        if answer.finished:
-            granted = answer
-        step = joiner.feed(carried(answer.send + answer.after_commit))
-        if step.finished:
-            assert granted.finished
-            return Outcome(step.joined, granted, frames)
-
-
-def join(issuer: Issuer, name: str, ticket: Ticket | None, *, wants_admin: bool = False) -> Joined:
-    outcome = run(
-        joiner_of(name, wish_of(name, ticket, wants_admin=wants_admin)), issuer.admitter()
-    )
-    assert outcome.joined is not None
-    return outcome.joined
-
-
-def local_error_of(issuer: Issuer, name: str, wish: JoinWish) -> LocalError:
-    with pytest.raises(LocalError) as error:
-        run(joiner_of(name, wish), issuer.admitter())
-    return error.value
-
+from tests.unit.core.trust.stage import SUITE, WALL, Stage, public_key_of
+from tests.unit.core.trust.two_ends import (
+    Issuer,
+    join,
+    joiner_of,
+    local_error_of,
+    run,
+    wish_of,
+)
 
 # ---- with a ticket
 
@@ -432,216 +346,3 @@ def test_the_mesh_that_was_asked_for_by_id() -> None:
     assert run(joiner_of("b", wish), issuer.admitter()).joined is not None
     other = JoinWish("b", None, Stage(open_to_all=True, name="x").mesh)
     assert local_error_of(issuer, "b", other).name == "wrong_mesh"
-
-
-# ---- foreign bytes
-
-
-def flip_at(at: int) -> Tamper:
-    return lambda data: data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :]
-
-
-@pytest.mark.parametrize("number", range(4))
-def test_no_changed_byte_gets_through(number: int) -> None:
-    issuer = Issuer(Stage())
-    ticket = issuer.ticket(uses=1000)
-    length = len(run(joiner_of("b", wish_of("b", ticket)), issuer.admitter()).frames[number])
-    for at in sorted({*range(2, min(length, 60)), *range(60, length, 37), length - 1}):
-        with pytest.raises((RemoteError, LocalError)):
-            run(joiner_of("c", wish_of("c", ticket)), issuer.admitter(), {number: flip_at(at)})
-    if number < 3:
-        assert not issuer.trust.is_member(public_key_of("c"))
-
-
-def test_frames_may_be_cut_anywhere() -> None:
-    issuer = Issuer(Stage())
-    joiner, admitter = joiner_of("b", wish_of("b", issuer.ticket())), issuer.admitter()
-
-    def drip(machine: Joiner | Admitter, data: bytes) -> Step:
-        for byte in data[:-1]:
-            assert machine.feed(bytes((byte,))) == Step()
-        return machine.feed(data[-1:])
-
-    answer = drip(admitter, joiner.start().send)
-    grant = drip(admitter, drip(joiner, answer.send).send)
-    assert drip(joiner, grant.after_commit).joined is not None
-
-
-def test_a_wrong_secret_tells_neither_side_anything() -> None:
-    issuer = Issuer(Stage())
-    ticket = issuer.ticket()
-    value = issuer.book.row(ticket.id).value
-    assert value is not None
-    entry = replace(Entry.decode_untrusted(value), psk=b"p" * 32)
-    issuer.book.restore({ticket.id: entry.encode()})
-    joiner, admitter = joiner_of("b", wish_of("b", ticket)), issuer.admitter()
-    hello = joiner.start().send
-    answer = admitter.feed(hello).send
-    with pytest.raises(RemoteError) as error:
-        joiner.feed(answer)
-    assert error.value.refusal is Refusal.NOT_SEALED_FOR_US
-    with pytest.raises(RemoteError) as error:
-        admitter.feed(encode_join_frame(Kind.REQUEST, b"r" * 100))
-    assert error.value.refusal is Refusal.NOT_SEALED_FOR_US
-    for sent in (hello, answer):
-        for secret in (ticket.secret, public_key_of("a"), public_key_of("b"), issuer.stage.mesh):
-            assert secret not in sent
-
-
-def test_what_an_eavesdropper_sees_names_nobody() -> None:
-    issuer = Issuer(Stage())
-    ticket = issuer.ticket()
-    frames = run(joiner_of("b", wish_of("some name", ticket)), issuer.admitter()).frames
-    secrets = (ticket.secret, public_key_of("a"), public_key_of("b"), b"some name", ticket.mesh)
-    assert not [secret for secret in secrets for frame in frames if secret in frame]
-    assert ticket_text(ticket).encode() not in b"".join(frames)
-
-
-def test_an_issuer_that_the_ticket_does_not_name_is_refused() -> None:
-    issuer = Issuer(Stage())
-    ticket = replace(issuer.ticket(), issuers=(public_key_of("b"),))
-    with pytest.raises(RemoteError) as error:
-        run(joiner_of("c", wish_of("c", ticket)), issuer.admitter())
-    assert error.value.refusal is Refusal.AUTHOR_MISMATCH
-
-
-def test_an_issuer_signs_for_itself_and_for_this_exchange() -> None:
-    # Somebody who knows the ticket, but not the issuer's key, plays the issuer.
-    issuer = Issuer(Stage())
-    ticket = issuer.ticket()
-    parts = issuer.admitter()._parts
-    impostor = replace(parts, author=replace(parts.author, key=key_of("evil")))
-    with pytest.raises(RemoteError) as error:
-        run(joiner_of("b", wish_of("b", ticket)), Admitter(impostor))
-    assert error.value.refusal is Refusal.BAD_SIGNATURE
-
-
-def test_a_joiner_signs_for_the_key_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    issuer = Issuer(Stage())
-    joiner = joiner_of("b", wish_of("b", issuer.ticket()))
-    monkeypatch.setattr(joiner, "_public_key", public_key_of("c"))
-    with pytest.raises(RemoteError) as error:
-        run(joiner, issuer.admitter())
-    assert error.value.refusal is Refusal.BAD_SIGNATURE
-
-
-def test_a_joiner_with_a_key_of_small_order_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    issuer = Issuer(Stage())
-    joiner = joiner_of("b", wish_of("b", issuer.ticket()))
-    monkeypatch.setattr(joiner, "_public_key", (1).to_bytes(32, "little"))
-    with pytest.raises(RemoteError) as error:
-        run(joiner, issuer.admitter())
-    assert error.value.refusal is Refusal.BAD_KEY
-
-
-def test_a_grant_has_to_hold_a_certificate() -> None:
-    issuer = Issuer(Stage())
-    joiner, admitter = joiner_of("b", wish_of("b", issuer.ticket())), issuer.admitter()
-    request = joiner.feed(admitter.feed(joiner.start().send).send)
-    admitter._channel.unseal_untrusted(Kind.REQUEST, request.send[3:])
-    with pytest.raises(RemoteError) as error:
-        joiner.feed(admitter._grant(public_key_of("b")))
-    assert error.value.refusal is Refusal.NOT_ADMITTED
-
-
-def test_a_genesis_has_to_be_one() -> None:
-    # An admin record, and the mesh id that its payload would have as a genesis.
-    issuer = Issuer(Stage(open_to_all=True))
-    admin = Admin(public_key_of("b"))
-    mesh = mesh_id_of(admin.encode())
-    (posing,) = author_of(SUITE, key_of("root"), Verifier(SUITE, mesh)).sign([admin])
-    real = issuer.stage.founded.genesis
-    issuer.trust._genesis = replace(real, signed=posing.signed)
-    issuer.trust._admins.clear()
-    with pytest.raises(RemoteError) as error:
-        run(joiner_of("b", wish_of("b", None)), issuer.admitter())
-    assert error.value.refusal is Refusal.BROKEN_RULE
-
-
-def test_a_closed_mesh_that_answers_without_a_ticket_is_not_joined(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    issuer = Issuer(Stage())
-    admitter = issuer.admitter()
-    monkeypatch.setattr(admitter, "_psk_for", lambda _hello: bytes(32))
-    with pytest.raises(LocalError) as error:
-        run(joiner_of("b", wish_of("b", None)), admitter)
-    assert error.value.name == "ticket_needed"
-
-
-def test_an_issuer_that_poses_as_the_mesh_that_was_asked_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    issuer = Issuer(Stage(open_to_all=True))
-    admitter = issuer.admitter()
-    monkeypatch.setattr(admitter, "_psk_for", lambda _hello: bytes(32))
-    with pytest.raises(LocalError) as error:
-        run(joiner_of("b", JoinWish("b", None, MeshId(b"m" * 32))), admitter)
-    assert error.value.name == "wrong_mesh"
-
-
-def hello_with(version: int) -> bytes:
-    hello = JoinHello(version, Issuer(Stage()).ticket().id, bytes(16), b"e" * 32, b"r" * 32)
-    return encode_join_frame(Kind.HELLO, hello.encode())
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"\x00\x00",
-        b"\xff\xff",
-        b"GET / HTTP/1.1\r\n\r\n",
-        encode_join_frame(Kind.HELLO, b""),
-        encode_join_frame(Kind.HELLO, b"\x90"),
-        encode_join_frame(Kind.REQUEST, b"x"),
-        encode_join_frame(Kind.GRANT, b"x"),
-        b"\x00\x02\x09\x90",
-        hello_with(2),
-        hello_with(1) + b"\x00",
-    ],
-)
-def test_an_admitter_answers_junk_with_nothing(data: bytes) -> None:
-    admitter = Issuer(Stage()).admitter()
-    with pytest.raises(RemoteError):
-        admitter.feed(data)
-    # An exchange that went wrong is over.
-    with pytest.raises(RemoteError):
-        admitter.feed(hello_with(1))
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        encode_join_frame(Kind.ANSWER, b""),
-        encode_join_frame(Kind.ANSWER, b"\x90"),
-        encode_join_frame(Kind.GRANT, b"x" * 40),
-        encode_join_frame(Kind.REFUSAL, JoinRefusal("expired").encode()),
-        encode_join_frame(Kind.TURNED_AWAY, b"\x91\xa1\x07"),
-        encode_join_frame(Kind.HELLO, b"x"),
-    ],
-)
-def test_a_joiner_takes_no_junk(data: bytes) -> None:
-    joiner = joiner_of("b", wish_of("b", Issuer(Stage()).ticket()))
-    joiner.start()
-    with pytest.raises(RemoteError):
-        joiner.feed(data)
-
-
-def test_nobody_can_turn_a_joiner_away_once_it_talks_to_the_issuer() -> None:
-    issuer = Issuer(Stage())
-    joiner = joiner_of("b", wish_of("b", issuer.ticket()))
-    joiner.feed(issuer.admitter().feed(joiner.start().send).send)
-    with pytest.raises(RemoteError) as error:
-        joiner.feed(encode_join_frame(Kind.TURNED_AWAY, JoinRefusal("expired").encode()))
-    assert error.value.refusal is Refusal.MALFORMED
-
-
-def test_a_replayed_hello_and_request_admit_nobody() -> None:
-    issuer = Issuer(Stage())
-    ticket = issuer.ticket(uses=5)
-    frames = run(joiner_of("b", wish_of("b", ticket)), issuer.admitter()).frames
-    admitter = issuer.admitter()
-    admitter.feed(frames[0])
-    with pytest.raises(RemoteError) as error:
-        admitter.feed(frames[2])
-    assert error.value.refusal is Refusal.NOT_SEALED_FOR_US

@@ -1,0 +1,227 @@
+"""`mesh task`: the reading half is here, the writing half in `mesh.cli.claims`."""
+
+import argparse
+import base64
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mesh.cli import claims, exit_codes
+from mesh.cli.options import add_json, add_quiet, add_socket, connect
+from mesh.cli.output import Output, escape, say, words
+from mesh.cli.values import ago, count, duration_s, given_bytes, in_base64
+from mesh.control.client import Client
+
+WAIT_S = 86_400.0
+LIST_HEADERS = ("ID", "KIND", "STATE", "OWNER", "STARTS", "CHANGED")
+HISTORY_HEADERS = ("SEEN", "FACT", "BY", "SIGNED", "WHAT")
+SHOWN_IN_COLUMNS = ("kind", "id", "author", "name", "signature_ok", "at")
+
+Add = Callable[[argparse.ArgumentParser], None]
+
+
+def add_task(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands of `mesh task`."""
+    subcommands: dict[str, tuple[Add, str]] = {
+        "submit": (_add_submit, "put a task into the table"),
+        "list": (_add_list, "list tasks, oldest first"),
+        "show": (_add_show, "show one task in full"),
+        "history": (_add_history, "show the signed facts of one task"),
+        "wait": (_add_wait, "wait until a task is over"),
+        "claim": (claims.add_claim, "own a task; prints the handle for what follows"),
+        "start": (claims.add_start, "say that work on a claim begins"),
+        "complete": (claims.add_complete, "hand in the output of a claim"),
+        "fail": (claims.add_fail, "end an attempt without an output"),
+        "release": (claims.add_release, "give a task back; costs no attempt"),
+        "cancel": (claims.add_cancel, "have nobody do a task any more"),
+    }
+    subparsers = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True)
+    for name, (add, summary) in subcommands.items():
+        subparser = subparsers.add_parser(
+            name, help=summary, description=f"{summary.capitalize()}.", allow_abbrev=False
+        )
+        add_socket(subparser)
+        add_json(subparser)
+        add(subparser)
+
+
+# --- submitting
+
+
+def _add_submit(parser: argparse.ArgumentParser) -> None:
+    add_quiet(parser, "the id only")
+    parser.add_argument("kind", metavar="KIND", help="what sort of work; agents wait for kinds")
+    parser.add_argument(
+        "payload", metavar="PAYLOAD|-|@FILE", nargs="?", default="", help="what the agent is given"
+    )
+    parser.add_argument("--wait", action="store_true", help="wait, and print the output")
+    parser.add_argument(
+        "--timeout", metavar="T", type=duration_s, default=WAIT_S, help="wait no longer (1d)"
+    )
+    parser.add_argument("--copies", metavar="N", type=count, help="answer once on so many disks")
+    parser.add_argument("--retries", metavar="N", type=int, help="attempts after the first")
+    parser.add_argument("--backoff", metavar="T", type=duration_s, help="pause between attempts")
+    parser.add_argument(
+        "--orphan-grace", metavar="T", type=duration_s, help="rest so long when its owner dies"
+    )
+    parser.add_argument("--note", metavar="TEXT", help="shown with the task")
+    parser.add_argument(
+        "--request-id", metavar="ID", help="the same id again submits nothing again"
+    )
+    parser.set_defaults(run=submit)
+
+
+def _submission(options: argparse.Namespace) -> dict[str, Any]:
+    retries = options.retries
+    wanted = {
+        "copies": options.copies,
+        "max_attempts": None if retries is None else retries + 1,
+        "backoff_s": options.backoff,
+        "orphan_grace_s": options.orphan_grace,
+        "note": options.note,
+        "request_id": options.request_id,
+    }
+    given = {name: value for name, value in wanted.items() if value is not None}
+    payload = in_base64(given_bytes(options.payload))
+    return {"kind": options.kind, "payload": payload, **given}
+
+
+def submit(options: argparse.Namespace) -> int:
+    """Put a task into the table, and with `--wait` print its output."""
+    output = Output(options)
+    with connect(options) as client:
+        answer = client.request("task.submit", _submission(options))
+        if options.wait:
+            say(f"submitted {escape(answer['task'])}")
+            task = _waited_for(client, answer["task"], options.timeout)
+            return _print_end(output, task)
+    if output.as_json:
+        output.document(answer)
+    elif output.quiet:
+        output.line(words(answer["task"]))
+    else:
+        output.fields(answer)
+    return exit_codes.OK
+
+
+# --- waiting
+
+
+def _add_wait(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", metavar="ID")
+    parser.add_argument(
+        "--timeout", metavar="T", type=duration_s, default=WAIT_S, help="wait no longer (1d)"
+    )
+    parser.set_defaults(run=wait)
+
+
+def wait(options: argparse.Namespace) -> int:
+    """Wait until a task is over; the exit code says how it ended."""
+    output = Output(options)
+    with connect(options) as client:
+        return _print_end(output, _waited_for(client, options.task, options.timeout))
+
+
+def _waited_for(client: Client, task: str, patience_s: float) -> dict[str, Any]:
+    ended: dict[str, Any] = client.call("task.wait", task=task, wait_s=patience_s)["task"]
+    return ended
+
+
+def _print_end(output: Output, task: Mapping[str, Any]) -> int:
+    state = task["state"]
+    if output.as_json:
+        output.document({"task": task})
+    elif task["result"] is not None:
+        output.bytes(base64.b64decode(task["result"]["output"]))
+    else:
+        say(f"task {words(task['id'])} {words(state)}: {words(task.get('error'))}")
+    return exit_codes.code_of_state(state)
+
+
+# --- looking
+
+
+def _add_list(parser: argparse.ArgumentParser) -> None:
+    add_quiet(parser)
+    parser.add_argument("--kind", metavar="KIND")
+    parser.add_argument("--state", metavar="STATE", help="submitted, working, completed ...")
+    parser.add_argument("--limit", metavar="N", type=count, help="at most so many")
+    parser.set_defaults(run=list_tasks)
+
+
+def list_tasks(options: argparse.Namespace) -> int:
+    """List the tasks this node knows of."""
+    output = Output(options)
+    wanted = {"kind": options.kind, "state": options.state, "limit": options.limit}
+    with connect(options) as client:
+        given = {name: value for name, value in wanted.items() if value is not None}
+        answer = client.request("task.list", given)
+    if output.as_json:
+        output.document(answer)
+    elif output.quiet:
+        for task in answer["tasks"]:
+            output.line(words(task["id"]))
+    else:
+        output.table(LIST_HEADERS, [_list_row(task) for task in answer["tasks"]])
+    return exit_codes.OK
+
+
+def _list_row(task: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (
+        task["id"],
+        task["kind"],
+        task["state"],
+        _owner(task["owner"]),
+        str(task["starts"]),
+        ago(task["updated_at"]),
+    )
+
+
+def _owner(owner: Mapping[str, Any] | None) -> str | None:
+    if owner is None:
+        return None
+    return f"{owner['agent']} on {owner.get('name') or owner['node']}"
+
+
+def _add_show(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", metavar="ID")
+    parser.set_defaults(run=show)
+
+
+def show(options: argparse.Namespace) -> int:
+    """Show one task in full."""
+    output = Output(options)
+    with connect(options) as client:
+        answer = client.call("task.show", task=options.task)
+    if output.as_json:
+        output.document(answer)
+        return exit_codes.OK
+    task = dict(answer["task"])
+    task["owner"] = _owner(task["owner"])
+    for moment in ("created_at", "updated_at"):
+        task[moment] = ago(task.get(moment))
+    output.sections(task)
+    return exit_codes.OK
+
+
+def _add_history(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", metavar="ID")
+    parser.set_defaults(run=show_history)
+
+
+def show_history(options: argparse.Namespace) -> int:
+    """Show the signed facts of one task."""
+    output = Output(options)
+    with connect(options) as client:
+        answer = client.call("task.history", task=options.task)
+    if output.as_json:
+        output.document(answer)
+    else:
+        output.table(HISTORY_HEADERS, [_history_row(fact) for fact in answer["facts"]])
+    return exit_codes.OK
+
+
+def _history_row(fact: Mapping[str, Any]) -> tuple[Any, ...]:
+    what = {key: value for key, value in fact.items() if key not in SHOWN_IN_COLUMNS}
+    said = {key: value for key, value in what.items() if value is not None}
+    signed = "yes" if fact["signature_ok"] else "NO"
+    return ago(fact["at"]), fact["kind"], fact.get("name") or fact["author"], signed, said

@@ -1,0 +1,68 @@
+"""Values on the command line: lengths of time, pairs, payloads, moments."""
+
+import argparse
+import base64
+import sys
+
+from mesh.control.client import Refused
+
+UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def duration_s(text: str) -> float:
+    """Return seconds for `30`, `500ms`, `30s`, `15m`, `1h` or `7d`."""
+    digits = text.rstrip("smhd")
+    unit = text[len(digits) :] or "s"
+    try:
+        amount = float(digits)
+    except ValueError:
+        amount = -1.0
+    if unit not in UNITS_S or not 0 <= amount < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no length of time such as 30s, 15m or 1h")
+    return amount * UNITS_S[unit]
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Return the two halves of `key=value`."""
+    key, sign, value = text.partition("=")
+    if not key or not sign:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form key=value")
+    return key, value
+
+
+def count(text: str) -> int:
+    """Return a whole number from 1 up."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up")
+    return int(text)
+
+
+def given_bytes(text: str) -> bytes:
+    """Return the bytes that `TEXT`, `@FILE` or `-` (standard input) stands for."""
+    if text == "-":
+        return sys.stdin.buffer.read()
+    if text.startswith("@"):
+        try:
+            with open(text[1:], "rb") as file:  # noqa: PTH123  start-up time
+                return file.read()
+        except OSError as wrong:
+            raise Refused("usage", str(wrong), "give @FILE with the path of a file") from None
+    return text.encode("utf-8", "surrogateescape")
+
+
+def in_base64(data: bytes) -> str:
+    """Return bytes as the control socket takes them."""
+    return base64.b64encode(data).decode()
+
+
+def ago(moment: str | None) -> str | None:
+    """Return how long ago a moment in RFC 3339 was."""
+    if moment is None:
+        return None
+    from datetime import UTC, datetime
+
+    past_s = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+    for unit in ("d", "h", "m"):
+        if past_s >= UNITS_S[unit]:
+            return f"{past_s / UNITS_S[unit]:.0f} {unit} ago"
+    return f"{max(past_s, 0):.0f} s ago"

@@ -1,0 +1,94 @@
+"""`mesh work`: any program is an agent."""
+
+import argparse
+import os
+import shutil
+import signal
+import socket
+
+from mesh.cli import exit_codes
+from mesh.cli.options import add_socket, chosen_socket, connect
+from mesh.cli.output import escape, say
+from mesh.cli.values import count, duration_s
+from mesh.control.client import Refused
+
+GRACE_S = 30.0
+NAME_MAX = 64
+PASSING = ("not_joined", "leaving")
+
+
+def add_work(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mesh work`."""
+    add_socket(parser)
+    parser.add_argument(
+        "--kind", metavar="KIND", action="append", required=True, help="kinds of task to work on"
+    )
+    parser.add_argument("--jobs", metavar="N", type=count, default=1, help="at a time (1)")
+    parser.add_argument(
+        "--name", metavar="NAME", help="of this agent; host and process if left out"
+    )
+    parser.add_argument(
+        "--grace",
+        metavar="T",
+        type=duration_s,
+        default=GRACE_S,
+        help="between SIGTERM and SIGKILL, when a task is lost or canceled (30s)",
+    )
+    parser.add_argument(
+        "program",
+        metavar="-- CMD ARGS",
+        nargs="+",
+        help="given the payload on stdin; exit 0: its stdout is the result, 75: give back, "
+        "else: failed",
+    )
+    parser.set_defaults(run=work)
+
+
+def work(options: argparse.Namespace) -> int:
+    """Run a command once per task until SIGTERM or SIGINT; a second one stops what runs."""
+    if shutil.which(options.program[0]) is None:
+        hint = "give the path of a program, or put it on PATH"
+        raise Refused("usage", f"{options.program[0]} was not found", hint)
+    with connect(options) as client:
+        # Whether this user may work here is better known now than in a loop.
+        try:
+            client.call("node.id")
+        except Refused as refused:
+            if refused.name not in PASSING:
+                raise
+    import trio
+
+    refusal = trio.run(_work, options)
+    if refusal is not None:
+        raise refusal
+    return exit_codes.OK
+
+
+async def _work(options: argparse.Namespace) -> Refused | None:
+    import trio
+
+    from mesh.cli.worker import Worker, WorkOptions
+    from mesh.daemon.runner import Runner, RunnerBounds
+
+    own_name = f"{socket.gethostname()}-{os.getpid()}"[-NAME_MAX:]
+    wanted = WorkOptions(
+        socket=chosen_socket(options),
+        kinds=tuple(options.kind),
+        command=tuple(options.program),
+        jobs=options.jobs,
+        name=options.name or own_name,
+    )
+    refusal = None
+    async with Runner(RunnerBounds(grace_s=options.grace)) as runner:
+        worker = Worker(wanted, runner, lambda line: say(f"mesh work: {escape(line)}"))
+        async with trio.open_nursery() as nursery:
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+
+                async def obey() -> None:
+                    async for _ in signals:
+                        worker.drain()
+
+                nursery.start_soon(obey)
+                refusal = await worker.run()
+                nursery.cancel_scope.cancel()
+    return refusal

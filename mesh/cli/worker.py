@@ -1,0 +1,334 @@
+"""The agent behind `mesh work`: claims tasks and runs a command for each, several at a time.
+
+Each of its slots waits for a task, claims it, runs the command, and says how it went. A claim that
+is lost or canceled stops its command. A claim outlives a broken connection: it is taken up again
+with its handle, unless the node stayed away so long that others may have the task by then.
+"""
+
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+from uuid import uuid4
+
+import trio
+
+from mesh.cli.attachment import NODE_LOST_S, PASSING_REFUSALS, Attachment, AttachmentParts
+from mesh.cli.values import in_base64
+from mesh.control.client import NodeUnreachable, Refused
+from mesh.control.trio_client import TrioClient
+from mesh.core.errors import LocalError
+from mesh.daemon.runner import Ending, Finished
+
+GIVE_BACK = 75
+"""EX_TEMPFAIL of sysexits.h: the command wants the task to be done later or elsewhere."""
+POLL_S = 30.0
+PAUSE_S = 1.0
+"""After a refusal, and after a task was given back: it would come at once again."""
+ERROR_BYTES_MAX = 600
+NOTHING_TO_DO = ("no_task", "no_capacity", "timed_out", "claim_lost")
+
+
+class Stop(StrEnum):
+    """Why a command is stopped before its end."""
+
+    LOST = "lost"
+    NODE_LOST = "node lost"
+    STOPPING = "stopping"
+
+
+class Runs(Protocol):
+    """The slice of `mesh.daemon.runner.Runner` that a worker uses."""
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        input_bytes: bytes,
+        environment: Mapping[str, str],
+        cancel: trio.Event,
+    ) -> Finished:
+        """Run one command to its end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WorkOptions:
+    """What `mesh work` was asked to do."""
+
+    socket: str
+    kinds: tuple[str, ...]
+    command: tuple[str, ...]
+    jobs: int
+    name: str
+
+
+@dataclass(slots=True)
+class Job:
+    """One claimed task and its command."""
+
+    task: str
+    kind: str
+    token: str
+    handle: str
+    payload: bytes
+    cancel: trio.Event = field(default_factory=trio.Event)
+    stop: Stop | None = None
+    reason: str = ""
+
+    def end(self, stop: Stop, reason: str = "") -> None:
+        """Have the command stopped; the first reason counts."""
+        if self.stop is None:
+            self.stop, self.reason = stop, reason
+            self.cancel.set()
+
+
+def job_of(claim: Mapping[str, Any]) -> Job:
+    """Return the job that a claim's answer describes."""
+    from base64 import b64decode
+
+    return Job(
+        task=claim["task"],
+        kind=claim["kind"],
+        token=claim["token"],
+        handle=claim["handle"],
+        payload=b64decode(claim["payload"]),
+    )
+
+
+class Worker:
+    """Runs a command once per task until it is told to stop."""
+
+    def __init__(self, options: WorkOptions, runner: Runs, tell: Callable[[str], None]) -> None:
+        self.jobs: dict[str, Job] = {}
+        """Token -> job."""
+        self._options = options
+        self._runner = runner
+        self._tell = tell
+        self._draining = False
+        self._told = ""
+        self._idle = trio.Event()
+        agent = {"name": options.name, "kinds": options.kinds, "capacity": options.jobs}
+        self._attachment = Attachment(
+            AttachmentParts(options.socket, agent, self._hear, self._resume)
+        )
+
+    async def run(self) -> Refused | None:
+        """Work until `drain` was called and all is done; returns why the node refused the agent."""
+        refused: list[Refused] = []
+        async with trio.open_nursery() as nursery:
+
+            async def attach() -> None:
+                refused.append(await self._attachment.run())
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(attach)
+            nursery.start_soon(self._watch_node)
+            for _ in range(self._options.jobs):
+                nursery.start_soon(self._fill_slot)
+            await self._idle.wait()
+            nursery.cancel_scope.cancel()
+        return refused[0] if refused else None
+
+    def drain(self) -> None:
+        """Claim nothing more, and end when the running commands have; again: stop them."""
+        if self._draining:
+            for job in self.jobs.values():
+                job.end(Stop.STOPPING)
+        self._draining = True
+        self._check_idle()
+
+    def _check_idle(self) -> None:
+        if self._draining and not self.jobs:
+            self._idle.set()
+
+    # --- the node
+
+    def _hear(self, event: Mapping[str, Any]) -> None:
+        if event.get("topic") not in {"task.lost", "task.canceled"}:
+            return
+        for job in self.jobs.values():
+            if job.token == event.get("token") or job.handle == event.get("handle"):
+                job.end(Stop.LOST, str(event.get("reason", "")))
+
+    async def _resume(self, client: TrioClient) -> None:
+        async with trio.open_nursery() as nursery:
+            for job in self.jobs.values():
+                nursery.start_soon(self._resume_job, client, job)
+
+    async def _resume_job(self, client: TrioClient, job: Job) -> None:
+        try:
+            await client.call("task.resume", handle=job.handle)
+        except NodeUnreachable:
+            pass  # the next connection tries again
+        except Refused as refused:
+            if refused.name in PASSING_REFUSALS:
+                client.close()
+            else:
+                job.end(Stop.LOST, refused.name)
+
+    async def _watch_node(self) -> None:
+        """Stop all commands once the node is gone for too long."""
+        while True:
+            await self._attachment.up.wait()
+            await self._attachment.down.wait()
+            with trio.move_on_at(self._attachment.heard_at + NODE_LOST_S):
+                await self._attachment.up.wait()
+                continue
+            self._say_once(f"the node is gone for {NODE_LOST_S:g} s")
+            for job in self.jobs.values():
+                job.end(Stop.NODE_LOST)
+
+    # --- one slot
+
+    async def _fill_slot(self) -> None:
+        while not self._draining:
+            claim = await self._next_claim()
+            if claim is None:
+                continue
+            job = self.jobs[claim["token"]] = job_of(claim)
+            try:
+                pauses = await self._work(job)
+            finally:
+                del self.jobs[job.token]
+                self._check_idle()
+            if pauses:
+                await trio.sleep(PAUSE_S)
+
+    async def _next_claim(self) -> dict[str, Any] | None:
+        client = await self._attachment.connected()
+        kinds, agent = list(self._options.kinds), self._options.name
+        try:
+            claim: dict[str, Any] = await client.call(
+                "task.claim", kinds=kinds, wait_s=POLL_S, agent=agent
+            )
+        except NodeUnreachable:
+            await trio.lowlevel.checkpoint()
+            return None
+        except Refused as refused:
+            if refused.name not in NOTHING_TO_DO:
+                self._say_once(f"no claim: {refused}")
+            if refused.name != "no_task":
+                await trio.sleep(PAUSE_S)
+            return None
+        return claim
+
+    async def _work(self, job: Job) -> bool:
+        """Do one job from start to end; returns whether to pause before the next."""
+        if self._draining:
+            await self._write(job, "task.release")
+            return False
+        begun = trio.current_time()
+        try:
+            await self._write(job, "task.start")
+            finished = await self._runner.run(
+                self._options.command, job.payload, self._environment(job), job.cancel
+            )
+            return await self._report(job, finished, trio.current_time() - begun)
+        except LocalError as failed:
+            # The command itself cannot be run here; elsewhere it may.
+            self._tell_job(job, "released", failed.message)
+            await self._write_kindly(job, "task.release")
+            return True
+        except Refused as refused:
+            self._tell_job(job, "lost", str(refused))
+        except NodeUnreachable as unreachable:
+            self._tell_job(job, "lost", str(unreachable))
+        return False
+
+    async def _report(self, job: Job, finished: Finished, took_s: float) -> bool:
+        """Say how a command ended, to the node and on stderr; returns whether to pause."""
+        took = f"{took_s:.1f} s"
+        if finished.ending is Ending.CANCELED and job.stop is not None:
+            self._tell_job(job, "stopped", f"{job.stop} {job.reason}".strip())
+            if job.stop is not Stop.LOST:
+                await self._write_kindly(job, "task.release")
+            return False
+        if finished.ending is Ending.EXITED and finished.exit_code == 0:
+            await self._complete(job, finished.stdout, took)
+            return False
+        if finished.ending is Ending.EXITED and finished.exit_code == GIVE_BACK:
+            await self._write(job, "task.release")
+            self._tell_job(job, "released", took)
+            return True
+        await self._fail(job, error_of(finished), took)
+        return False
+
+    async def _complete(self, job: Job, output: bytes, took: str) -> None:
+        try:
+            answer = await self._write(job, "task.complete", output=in_base64(output))
+        except Refused as refused:
+            if refused.name != "payload_too_large":
+                raise
+            await self._fail(job, f"{refused}; {refused.hint}", took)
+            return
+        self._tell_job(job, "completed", f"{took}, copies {answer.get('copies', 1)}")
+
+    async def _fail(self, job: Job, error: str, took: str) -> None:
+        await self._write(job, "task.fail", error=error)
+        self._tell_job(job, "failed", f"{took}: {error.strip().splitlines()[-1]}")
+
+    async def _write(self, job: Job, method: str, **more: str) -> dict[str, Any]:
+        """Ask until the node answers; the request id makes a repetition harmless."""
+        parameters = {"handle": job.handle, **more}
+        if method != "task.start":
+            parameters["request_id"] = uuid4().hex
+        while True:
+            client = await self._patiently(self._attachment.connected)
+            try:
+                answer: dict[str, Any] = await client.request(method, parameters)
+                return answer
+            except NodeUnreachable:
+                await trio.lowlevel.checkpoint()
+            except Refused as refused:
+                if refused.name not in PASSING_REFUSALS:
+                    raise
+                await trio.sleep(PAUSE_S)
+
+    async def _write_kindly(self, job: Job, method: str) -> None:
+        """Ask for what is good to have: without it the node finds out by itself."""
+        with trio.move_on_after(NODE_LOST_S):
+            try:
+                await self._write(job, method)
+            except (Refused, NodeUnreachable):
+                return
+
+    async def _patiently(self, wait: Callable[[], Awaitable[TrioClient]]) -> TrioClient:
+        """Wait for the node for ever, but while draining not for long."""
+        while True:
+            with trio.move_on_after(NODE_LOST_S):
+                return await wait()
+            if self._draining:
+                raise NodeUnreachable(self._options.socket, "it did not come back")
+
+    # --- talk
+
+    def _environment(self, job: Job) -> dict[str, str]:
+        return {
+            **os.environ,
+            "MESH_TASK_ID": job.task,
+            "MESH_TASK_KIND": job.kind,
+            "MESH_TASK_TOKEN": job.token,
+            "MESH_TASK_HANDLE": job.handle,
+            "MESH_SOCKET": self._options.socket,
+        }
+
+    def _tell_job(self, job: Job, what: str, details: str) -> None:
+        self._told = ""
+        self._tell(f"{what:9}  {job.kind}  {job.task}  {details}")
+
+    def _say_once(self, text: str) -> None:
+        if text != self._told:
+            self._told = text
+            self._tell(text)
+
+
+def error_of(finished: Finished) -> str:
+    """Return the end of what a command said on stderr, or else how it ended."""
+    if finished.ending is Ending.OUTPUT_TOO_LARGE:
+        return "its output is too large"
+    tail = finished.stderr_tail.decode(errors="replace").strip()
+    if tail:
+        return tail.encode()[-ERROR_BYTES_MAX:].decode(errors="ignore")
+    code = finished.exit_code
+    return f"ended by signal {-code}" if code < 0 else f"exit code {code}"

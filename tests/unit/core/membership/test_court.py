@@ -1,0 +1,402 @@
+"""Accusing, vouching, judging, from the seat of one observer."""
+
+from dataclasses import replace
+
+import pytest
+
+from mesh.core.errors import Refusal, RemoteError
+from mesh.core.identity import Boot, Incarnation
+from mesh.core.membership.agenda import EDGE, timer_key
+from mesh.core.membership.facts import Accusation, Verdict
+from mesh.core.membership.messages import Accuse, Ack, Ask, Ping, Vouch, Withdraw
+from mesh.core.snapshot import Status
+from tests.unit.core.membership.bench import BOOT, NEXT_BOOT, Bench, leave_of, verdict_of
+
+ALL = ("a", "b", "c", "d", "x")
+OTHERS = ("a", "b", "c", "d")
+
+
+def bench_with_silent_x(others: tuple[str, ...] = OTHERS) -> Bench:
+    """A bench that has just begun to accuse x."""
+    bench = Bench(*others, "x")
+    bench.run(3.0, (*others, "x"))
+    for _ in range(1000):
+        if bench.status("x") is Status.SUSPECT:
+            return bench
+        bench.run(0.01, others)
+    raise AssertionError("x was never suspected")
+
+
+def published(bench: Bench) -> list[Verdict]:
+    return [v.fact for v in bench.gossip.published if isinstance(v.fact, Verdict)]
+
+
+def test_an_accusation_goes_to_the_subject_and_its_observers_only() -> None:
+    bench = bench_with_silent_x()
+    sent = bench.accused()
+    assert sorted(peer for peer, _ in sent) == sorted(bench.id(name) for name in ALL)
+    assert {fact for _, fact in sent} == {Accusation(bench.id("x"), BOOT, Incarnation(0))}
+    assert published(bench) == []
+
+
+def test_it_is_repeated_and_signed_once() -> None:
+    bench = bench_with_silent_x()
+    bench.accused()
+    bench.run(1.0, OTHERS)
+    assert len(bench.accused()) == 2 * len(ALL)
+
+
+def test_a_majority_makes_a_verdict_after_the_window() -> None:
+    bench = bench_with_silent_x()
+    bench.accuse("a", "x")
+    bench.accuse("b", "x")
+    bench.run(bench.params.refutation_window_s - 0.1, OTHERS)
+    assert bench.status("x") is Status.SUSPECT
+    bench.run(0.2, OTHERS)
+    assert bench.status("x") is Status.DOWN
+    bench.run(1.0, OTHERS)
+    [verdict] = published(bench)
+    assert (verdict.observers, verdict.local, len(verdict.accusations)) == (5, False, 3)
+
+
+def test_a_minority_waits_and_then_concludes_for_itself_alone() -> None:
+    bench = bench_with_silent_x()
+    bench.accuse("a", "x")
+    bench.run(bench.params.local_conclusion_s - 0.5, OTHERS)
+    assert bench.status("x") is Status.SUSPECT
+    bench.run(1.0, OTHERS)
+    assert bench.status("x") is Status.DOWN
+    assert published(bench) == []
+    ended = bench.membership.ended(bench.id("x"), BOOT)
+    assert ended is not None
+    assert ended.local
+    assert isinstance(ended.fact.fact, Verdict)
+    assert ended.fact.fact.local
+    bench.gossip.held[ended.fact.id] = ended.fact  # even if it came back to us
+    assert bench.membership.accept(bench.now, ended.fact)
+
+
+def test_a_conclusion_of_my_own_becomes_a_verdict_when_others_agree() -> None:
+    bench = bench_with_silent_x()
+    bench.run(bench.params.local_conclusion_s + 0.5, OTHERS)
+    since = bench.membership.ended(bench.id("x"), BOOT)
+    for name in ("a", "b"):
+        bench.accuse(name, "x")
+    bench.run(1.0, OTHERS)
+    ended = bench.membership.ended(bench.id("x"), BOOT)
+    assert since is not None
+    assert ended is not None
+    assert (since.local, ended.local) == (True, False)
+    assert ended.since == since.since
+    assert len(published(bench)) == 1
+
+
+def test_a_conclusion_of_my_own_ends_with_two_way_evidence_and_a_verdict_does_not() -> None:
+    bench = bench_with_silent_x()
+    bench.run(bench.params.local_conclusion_s + 0.5, OTHERS)
+    bench.reach("x", echo_age_s=3.0)  # from before it went down
+    assert bench.status("x") is Status.DOWN
+    bench.reach("x", echo_age_s=0.0)
+    assert bench.status("x") is Status.ALIVE
+    bench.take(verdict_of([bench.peers[n] for n in "abc"], bench.id("x")))
+    bench.reach("x", echo_age_s=0.0)
+    assert bench.status("x") is Status.DOWN
+
+
+def test_two_vouchers_hold_the_edge_and_take_the_accusation_back() -> None:
+    bench = bench_with_silent_x()
+    bench.vouch("a", "x")
+    assert bench.status("x") is Status.SUSPECT
+    bench.vouch("b", "x")
+    assert bench.status("x") is Status.ALIVE
+    assert len(bench.said(Withdraw)) == len(ALL)
+    assert bench.membership.relay_for(bench.id("x")) in {bench.id("a"), bench.id("b")}
+    [view] = [v for v in bench.membership.members(bench.now) if v.id == bench.id("x")]
+    assert view.flags == ("degraded",)
+    bench.run(2.1, OTHERS)
+    assert {peer for peer, _ in bench.said(Ask)} == {bench.id("a"), bench.id("b")}
+
+
+def test_a_held_edge_lasts_as_long_as_somebody_vouches() -> None:
+    bench = bench_with_silent_x()
+    for _ in range(20):
+        bench.vouch("a", "x")
+        bench.vouch("b", "x")
+        bench.run(1.0, OTHERS)
+        assert bench.status("x") is Status.ALIVE
+    bench.run(2 * bench.params.vouch_fresh_s, OTHERS)
+    assert bench.status("x") is Status.SUSPECT
+    assert bench.membership.relay_for(bench.id("x")) is None
+
+
+def test_a_held_edge_recovers_by_itself() -> None:
+    bench = bench_with_silent_x()
+    bench.vouch("a", "x")
+    bench.vouch("b", "x")
+    bench.run(5.0, ALL)
+    assert bench.membership.relay_for(bench.id("x")) is None
+    assert [v.flags for v in bench.membership.members(bench.now)] == [()] * 6
+
+
+def test_vouching_by_who_does_not_observe_counts_for_nothing() -> None:
+    bench = Bench(*(f"n{i}" for i in range(30)), "x")
+    member = bench.membership._table.get(bench.id("x"))
+    assert member is not None
+    edges = bench.membership._edges.members
+    subject = next(name for name in bench.peers if bench.id(name) in edges)
+    names = tuple(name for name in bench.peers if name != subject)
+    for _ in range(3000):
+        bench.run(0.01, names)
+        if bench.status(subject) is Status.SUSPECT:
+            break
+    known = bench.membership._table.get(bench.id(subject))
+    assert known is not None
+    observers = bench.membership._table.observers(known)
+    outsiders = [name for name in names if bench.id(name) not in observers]
+    for name in outsiders[:5]:
+        bench.vouch(name, subject)
+    assert bench.status(subject) is Status.SUSPECT
+
+
+def test_whoever_has_fresh_evidence_vouches_instead_of_probing() -> None:
+    bench = Bench(*ALL)
+    bench.run(3.0, ALL)
+    bench.said(Ping)
+    bench.reach("x", echo_age_s=0.02)
+    bench.accuse("a", "x")
+    assert bench.said(Vouch) == [(bench.id("a"), Vouch(bench.id("x"), BOOT, Incarnation(0)))]
+    assert bench.said(Ping) == []
+
+
+def test_whoever_has_none_probes_at_once_and_then_vouches() -> None:
+    bench = Bench(*ALL)
+    bench.run(3.0, ALL)
+    bench.instant += 1.0
+    bench.accuse("a", "x")
+    [(peer, ping)] = bench.said(Ping)
+    assert peer == bench.id("x")
+    assert bench.said(Vouch) == []
+    bench.receive("x", Ack(ping.sequence, 0, 0))
+    assert [to for to, _ in bench.said(Vouch)] == [bench.id("a")]
+    assert bench.status("x") is Status.ALIVE
+
+
+def test_a_regained_edge_is_told_to_everybody_who_was_told_otherwise() -> None:
+    bench = bench_with_silent_x()
+    bench.accuse("a", "x")
+    bench.reach("x")
+    assert bench.status("x") is Status.ALIVE
+    assert sorted(peer for peer, _ in bench.said(Vouch)) == sorted(bench.id(n) for n in OTHERS)
+    bench.run(20.0, ALL)
+    assert published(bench) == []
+
+
+def test_an_accuser_that_knows_less_is_told_more() -> None:
+    bench = Bench(*ALL)
+    bench.meet("x", BOOT, 3)
+    bench.accuse("a", "x", incarnation=1)
+    presence = bench.membership.presence(bench.id("x"))
+    assert presence is not None
+    assert bench.gossip.told == [(bench.id("a"), (presence.id,))]
+    verdict = verdict_of([bench.peers[n] for n in "bcd"], bench.id("x"), 3)
+    bench.take(verdict)
+    bench.accuse("a", "x", incarnation=3)
+    assert bench.gossip.told[1:] == [(bench.id("a"), (verdict.id,))]
+    leave = leave_of(bench.peers["b"])
+    bench.take(leave)
+    bench.accuse("a", "b")
+    assert bench.gossip.told[2:] == [(bench.id("a"), (leave.id,))]
+    bench.accuse("a", "c", incarnation=9)  # beyond what c has signed, as far as I know
+    bench.accuse("a", "stranger")
+    assert len(bench.gossip.told) == 3
+    assert bench.accused() == []
+
+
+def test_an_accusation_must_be_its_senders_own_and_signed_alone() -> None:
+    bench = Bench(*ALL)
+    fact = Accusation(bench.id("x"), BOOT, Incarnation(0))
+    other = Accusation(bench.id("b"), BOOT, Incarnation(0))
+    [alone] = bench.peers["b"].sign([fact])
+    [pair, _] = bench.peers["a"].sign([fact, other])
+    [own] = bench.peers["a"].sign([fact])
+    false = replace(own.signed, signature=b"\0" * 64)
+    for signed, refusal in (
+        (alone.signed, Refusal.AUTHOR_MISMATCH),
+        (pair.signed, Refusal.BROKEN_RULE),
+        (leave_of(bench.peers["a"]).signed, Refusal.BROKEN_RULE),
+        (false, Refusal.BAD_SIGNATURE),
+    ):
+        with pytest.raises(RemoteError) as refused:
+            bench.receive("a", Accuse(signed.encode()))
+        assert refused.value.refusal is refusal
+    member = bench.membership._table.get(bench.id("x"))
+    assert member is not None
+    assert member.suspicion is None
+
+
+def test_a_repeated_accusation_is_verified_once() -> None:
+    bench = Bench(*ALL)
+    before = bench.author.verifier.verifications
+    for _ in range(5):
+        bench.accuse("a", "x")
+    assert bench.author.verifier.verifications == before + 1
+
+
+def test_an_isolated_node_exports_no_verdict() -> None:
+    bench = bench_with_silent_x()
+    bench.accuse("a", "x")
+    bench.accuse("b", "x")
+    bench.run(30.0)  # now nobody answers
+    assert bench.membership.isolated
+    assert published(bench) == []
+    assert {bench.status(name) for name in ALL} <= {Status.DOWN, Status.DEAD}
+    [view] = [v for v in bench.membership.members(bench.now) if v.is_self]
+    assert "isolated" in view.flags
+
+
+def test_an_ask_is_answered_by_evidence_only() -> None:
+    bench = Bench(*ALL)
+    bench.run(3.0, ALL)
+    ask = Ask(bench.id("x"), BOOT, Incarnation(0))
+    bench.receive("a", ask)
+    bench.run(1.0, OTHERS)
+    assert bench.said(Vouch) == []
+    bench.reach("x")
+    bench.receive("b", ask)
+    assert bench.id("b") in [peer for peer, _ in bench.said(Vouch)]
+    bench.receive("b", Ask(bench.id("me"), BOOT, Incarnation(0)))
+    assert bench.said(Vouch) == []
+
+
+def test_a_new_incarnation_clears_the_suspicion_and_a_vouch_for_an_old_boot_is_void() -> None:
+    bench = bench_with_silent_x()
+    bench.vouch("a", "x")
+    assert bench.meet("x", BOOT, 1)
+    assert bench.status("x") is Status.ALIVE
+    bench = Bench(*OTHERS)
+    bench.meet("x", NEXT_BOOT)
+    bench.run(3.0, ALL)
+    bench.run(6.0, OTHERS)
+    assert bench.status("x") is Status.SUSPECT
+    for name in "abcd":
+        bench.receive(name, Vouch(bench.id("x"), BOOT, Incarnation(0)))
+    assert bench.status("x") is Status.SUSPECT
+    bench.receive("a", Withdraw(bench.id("x"), Boot(1), Incarnation(0)))
+    assert bench.status("x") is Status.SUSPECT
+
+
+def test_the_first_accuser_speaks_and_the_others_leave_it_to_him() -> None:
+    bench = bench_with_silent_x()
+    bench.accuse("a", "x")
+    bench.accuse("b", "x")
+    place = sorted([bench.id("a"), bench.id("b"), bench.id("me")]).index(bench.id("me"))
+    bench.run(bench.params.refutation_window_s + 0.01, OTHERS)
+    assert bench.status("x") is Status.DOWN
+    assert len(published(bench)) == (place == 0)
+    bench.take(verdict_of([bench.peers[n] for n in "abcd"], bench.id("x"), observers=5))
+    bench.run(5.0, OTHERS)
+    assert len(published(bench)) == (place == 0)
+
+
+def test_who_was_vouched_for_already_is_not_accused_at_all() -> None:
+    bench = Bench(*ALL)
+    bench.run(3.0, ALL)
+    bench.instant += 1.0
+    bench.accuse("a", "x")  # I begin to probe as well
+    bench.vouch("b", "x")
+    bench.vouch("c", "x")
+    bench.run(3.0, OTHERS)
+    assert bench.accused() == []
+    assert bench.said(Withdraw) == []
+    assert bench.status("x") is Status.ALIVE
+    assert bench.membership.relay_for(bench.id("x")) is not None
+
+
+def test_who_was_concluded_down_alone_is_back_when_others_vouch() -> None:
+    bench = bench_with_silent_x()
+    bench.run(bench.params.local_conclusion_s + 0.5, OTHERS)
+    assert bench.status("x") is Status.DOWN
+    bench.vouch("a", "x")
+    bench.vouch("b", "x")
+    assert bench.status("x") is Status.ALIVE
+    assert bench.membership.ended(bench.id("x"), BOOT) is None
+
+
+@pytest.mark.parametrize("turn", ["silence", "isolated", "revived"])
+def test_the_second_in_line_speaks_only_if_it_must(turn: str) -> None:
+    names = [f"n{i}" for i in range(8)]
+    me = Bench().author.id
+    lower = [n for n in names if Bench().id(n) < me][:2]
+    assert len(lower) == 2
+    others = tuple(names)
+    bench = bench_with_silent_x(others)
+    for name in (*lower, *(n for n in names if n not in lower)):
+        bench.accuse(name, "x")
+    bench.run(bench.params.refutation_window_s - 0.05, others)
+    bench.run(0.1, others)
+    assert bench.status("x") is Status.DOWN
+    assert published(bench) == []
+    if turn == "isolated":
+        for member in bench.membership._edges.members.values():
+            bench.membership._edges.fail(member)
+    if turn == "revived":
+        bench.meet("x", BOOT, 1)
+    bench.run(bench.params.verdict_stagger_s * len(names) + 0.01, others)
+    assert len(published(bench)) == (turn == "silence")
+    if turn == "isolated":
+        ended = bench.membership.ended(bench.id("x"), BOOT)
+        assert ended is not None
+        assert ended.local
+
+
+def test_whoever_accuses_later_gets_my_accusation_at_once() -> None:
+    bench = bench_with_silent_x()
+    bench.run(0.05, OTHERS)
+    bench.said(Accuse)
+    bench.accuse("a", "x")
+    bench.accuse("a", "x")
+    assert [peer for peer, _ in bench.accused()] == [bench.id("a")]
+
+
+def is_suspected(bench: Bench, name: str) -> bool:
+    member = bench.membership._table.get(bench.id(name))
+    assert member is not None
+    return member.suspicion is not None or bool(member.askers)
+
+
+def test_an_accuser_taking_it_back_leaves_nothing_behind() -> None:
+    bench = Bench(*ALL)
+    bench.run(3.0, ALL)
+    bench.instant += 1.0
+    bench.accuse("a", "x")
+    assert is_suspected(bench, "x")
+    bench.receive("a", Withdraw(bench.id("x"), BOOT, Incarnation(0)))
+    assert not is_suspected(bench, "x")
+
+
+def test_a_timer_that_outlived_its_reason_is_harmless() -> None:
+    bench = Bench(*ALL)
+    bench.run(3.0, ALL)
+    member = bench.membership._table.get(bench.id("x"))
+    assert member is not None
+    court = bench.membership._court
+    court.repeat(bench.now, member)
+    court.decide(bench.now, member)
+    court.publish(bench.now, member)
+    bench.take(verdict_of([bench.peers[n] for n in "abc"], member.id))
+    court.publish(bench.now, member)
+    assert bench.membership._edges.fire(bench.now, member) is None
+    bench.membership._edges.hold(bench.now, member)
+    bench.membership._fire(bench.now, timer_key(EDGE, bench.id("stranger")))
+    assert published(bench) == []
+    assert bench.accused() == []
+
+
+def test_a_relay_must_itself_be_beyond_doubt() -> None:
+    bench = bench_with_silent_x()
+    bench.vouch("a", "x")
+    bench.vouch("b", "x")
+    assert bench.membership.relay_for(bench.id("x")) is not None
+    for name in ("a", "b"):
+        bench.accuse("c", name)
+    assert bench.membership.relay_for(bench.id("x")) is None
