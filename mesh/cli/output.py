@@ -53,9 +53,9 @@ def cells(text: str) -> int:
 
 def words(value: Any) -> str:  # noqa: ANN401  JSON
     """Return a JSON value in one line for people."""
+    if value is None or value in ("", [], {}):
+        return NOTHING
     match value:
-        case None | "" | [] | {}:
-            return NOTHING
         case bool():
             return "yes" if value else "no"
         case dict():
@@ -64,6 +64,10 @@ def words(value: Any) -> str:  # noqa: ANN401  JSON
             return ", ".join(words(item) for item in value)
         case _:
             return escape(str(value))
+
+
+def _is_nested(value: object) -> bool:
+    return isinstance(value, Mapping) and bool(value)
 
 
 def say(text: str) -> None:
@@ -119,21 +123,21 @@ class Output:
 
     def sections(self, body: Mapping[str, Any]) -> None:
         """Print one thing for people: a line per field, nested fields below their title."""
+        width = max((len(key) for key, value in body.items() if not _is_nested(value)), default=0)
         for key, value in body.items():
-            if isinstance(value, Mapping) and value:
-                self.line(self._coloured(BOLD, escape(str(key))))
+            if _is_nested(value):
+                self.line(self._coloured(BOLD, escape(key)))
                 self.fields(value, "  ")
             else:
-                self.fields({key: value})
+                self.fields({key: value}, width=width)
 
-    def fields(self, body: Mapping[str, Any], indent: str = "") -> None:
-        """Print a line per field."""
-        width = max(map(len, body), default=0)
+    def fields(self, body: Mapping[str, Any], indent: str = "", width: int = 0) -> None:
+        """Print a line per field, with names at least so wide."""
+        width = max(width, *map(len, body))
         for key, value in body.items():
             shown = words(value)
             self.line(
-                f"{indent}{escape(str(key)):{width}}  "
-                f"{self._coloured(COLOURS.get(shown, ''), shown)}"
+                f"{indent}{escape(key):{width}}  {self._coloured(COLOURS.get(shown, ''), shown)}"
             )
 
     def _coloured(self, colour: str, text: str) -> str:

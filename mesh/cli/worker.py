@@ -6,6 +6,7 @@ with its handle, unless the node stayed away so long that others may have the ta
 """
 
 import os
+from base64 import b64decode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -85,8 +86,6 @@ class Job:
 
 def job_of(claim: Mapping[str, Any]) -> Job:
     """Return the job that a claim's answer describes."""
-    from base64 import b64decode
-
     return Job(
         task=claim["task"],
         kind=claim["kind"],
@@ -221,9 +220,12 @@ class Worker:
         begun = trio.current_time()
         try:
             await self._write(job, "task.start")
-            finished = await self._runner.run(
-                self._options.command, job.payload, self._environment(job), job.cancel
-            )
+            if job.stop is None:
+                finished = await self._runner.run(
+                    self._options.command, job.payload, self._environment(job), job.cancel
+                )
+            else:
+                finished = Finished(Ending.CANCELED, 0, b"", b"")
             return await self._report(job, finished, trio.current_time() - begun)
         except LocalError as failed:
             # The command itself cannot be run here; elsewhere it may.
@@ -277,13 +279,14 @@ class Worker:
             client = await self._patiently(self._attachment.connected)
             try:
                 answer: dict[str, Any] = await client.request(method, parameters)
-                return answer
             except NodeUnreachable:
                 await trio.lowlevel.checkpoint()
             except Refused as refused:
                 if refused.name not in PASSING_REFUSALS:
                     raise
                 await trio.sleep(PAUSE_S)
+            else:
+                return answer
 
     async def _write_kindly(self, job: Job, method: str) -> None:
         """Ask for what is good to have: without it the node finds out by itself."""

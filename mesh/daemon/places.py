@@ -11,6 +11,7 @@ from mesh.daemon.options import UpOptions
 
 PORT = 7946
 EVERYWHERE = "0.0.0.0"  # noqa: S104  peers on other machines are the point
+UNSPECIFIED = (EVERYWHERE, "::")
 UNROUTED = "192.0.2.1"
 """RFC 5737: reserved for documentation; a UDP connect to it sends nothing and picks a source."""
 
@@ -72,7 +73,7 @@ def advertised_addresses(options: UpOptions, bound: Address) -> tuple[Address, .
     """Return where others are to reach this node; raises LocalError."""
     if options.advertise:
         return tuple(parse_address(text, bound.port) for text in options.advertise)
-    if ipaddress.ip_address(bound.host).is_unspecified:
+    if bound.host in UNSPECIFIED:
         return (Address(_own_host(), bound.port),)
     return (bound,)
 
@@ -92,7 +93,7 @@ def _own_host() -> str:
 def warnings_about(options: UpOptions, bound: Address, advertised: Address) -> list[str]:
     """Return what a person should know about how this node can be reached."""
     warnings = []
-    if ipaddress.ip_address(bound.host).is_unspecified and is_loopback(advertised.host):
+    if is_loopback(advertised.host) and bound.host in UNSPECIFIED:
         warnings.append(
             "no address of this machine was found to advertise: others cannot reach it; "
             "give one with --advertise HOST:PORT"

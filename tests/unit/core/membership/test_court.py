@@ -242,16 +242,42 @@ def test_a_repeated_accusation_is_verified_once() -> None:
     assert bench.author.verifier.verifications == before + 1
 
 
-def test_an_isolated_node_exports_no_verdict() -> None:
-    bench = bench_with_silent_x()
-    bench.accuse("a", "x")
-    bench.accuse("b", "x")
-    bench.run(30.0)  # now nobody answers
-    assert bench.membership.isolated
-    assert published(bench) == []
-    assert {bench.status(name) for name in ALL} <= {Status.DOWN, Status.DEAD}
+@pytest.mark.parametrize("isolated", [True, False])
+def test_an_isolated_node_exports_no_verdict(isolated: bool) -> None:
+    probe = Bench()
+    higher = [n for n in map(str, range(40)) if probe.id(n) > probe.author.id][:5]
+    bench = bench_with_silent_x(tuple(higher))  # I am the first, so the one to speak
+    for name in higher:
+        bench.accuse(name, "x")
+    if isolated:
+        for name in higher[:3]:
+            assert bench.membership._edges.fail(bench.membership._edges.members[bench.id(name)])
+    assert bench.membership.isolated is isolated
+    bench.run(bench.params.refutation_window_s, tuple(higher))
+    ended = bench.membership.ended(bench.id("x"), BOOT)
+    assert ended is not None
+    assert ended.local is isolated
+    assert len(published(bench)) == (not isolated)
     [view] = [v for v in bench.membership.members(bench.now) if v.is_self]
-    assert "isolated" in view.flags
+    assert ("isolated" in view.flags) is isolated
+
+
+def test_who_does_not_observe_accuses_in_vain() -> None:
+    names = tuple(f"n{i}" for i in range(30))
+    bench = Bench(*names)
+    bench.run(3.0, names)
+    bench.instant += 1.0
+    edges = bench.membership._edges.members
+    subject = next(name for name in names if bench.id(name) in edges)
+    observers = bench.membership._table.rule.observes(bench.id(subject))
+    outsider = next(n for n in names if n != subject and bench.id(n) not in observers)
+    insider = next(n for n in names if bench.id(n) in observers)
+    bench.accuse(outsider, subject)
+    assert not is_suspected(bench, subject)
+    assert bench.said(Ping) == []
+    bench.accuse(insider, subject)
+    assert is_suspected(bench, subject)
+    assert [peer for peer, _ in bench.said(Ping)] == [bench.id(subject)]
 
 
 def test_an_ask_is_answered_by_evidence_only() -> None:

@@ -107,3 +107,12 @@ def test_traffic_per_node_is_flat_in_the_number_of_nodes() -> None:
         sent.append(sum(world.datagrams.values()) / count / 120.0)
     assert max(sent) < 3.6
     assert max(sent) < 1.7 * min(sent)
+
+
+def test_a_new_edge_is_measured_even_when_the_other_side_does_all_the_asking() -> None:
+    bench = Bench("a")
+    for _ in range(30):
+        bench.reach("a", echo_age_s=0.1)
+        bench.run(0.1, ("a",))
+    [view] = [v for v in bench.membership.members(bench.now) if not v.is_self]
+    assert view.rtt_s is not None

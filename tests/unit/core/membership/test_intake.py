@@ -280,3 +280,13 @@ def test_a_check_ends_with_an_answer_even_after_lag_and_never_becomes_an_edge() 
     bench.run(5.0, tuple(name for name in names if name != stranger))
     assert bench.status(stranger) is Status.DOWN
     assert not is_probed(bench, stranger)
+
+
+def test_a_minority_is_believed_at_once_where_my_own_probe_has_failed_already() -> None:
+    bench = Bench(*ALL)
+    bench.run(3.0, ALL)
+    while bench.status("x") is Status.ALIVE:
+        bench.run(0.05, ("a", "b", "c", "d"))
+    verdict = verdict_of([bench.peers["a"]], bench.id("x"), observers=1)
+    assert bench.take(verdict)
+    assert bench.status("x") is Status.DOWN

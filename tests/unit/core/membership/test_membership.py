@@ -4,7 +4,7 @@ import statistics
 
 import pytest
 
-from mesh.core.identity import Boot, Incarnation
+from mesh.core.identity import Boot, Incarnation, NodeId
 from mesh.core.membership.facts import Presence, Verdict
 from mesh.core.membership.messages import Ping, Withdraw
 from mesh.core.params import params_for
@@ -265,12 +265,15 @@ def test_a_late_timeout_is_noticed_without_being_told() -> None:
     bench = Bench("a", "b", "c")
     names = ("a", "b", "c")
     bench.run(3.0, names)
-    bench.instant = bench.membership.next_deadline()
+    pings: dict[NodeId, int] = {}
+    while max(pings.values(), default=0) < bench.params.probe_tries_low:
+        bench.instant = bench.membership.next_deadline()
+        bench.membership.handle_timeout(bench.now)
+        for peer, _ in bench.said(Ping):
+            pings[peer] = pings.get(peer, 0) + 1
+    bench.instant += 12.0  # the last answer is waiting in the socket
     bench.membership.handle_timeout(bench.now)
-    assert len(bench.said(Ping)) == 1
-    bench.instant += 12.0
-    bench.membership.handle_timeout(bench.now)
-    bench.run(0.1, names)
+    bench.run(0.5, names)
     assert {bench.status(name) for name in names} == {Status.ALIVE}
     assert bench.accused() == []
 

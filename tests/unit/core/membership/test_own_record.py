@@ -4,6 +4,7 @@ import pytest
 
 from mesh.core.errors import LocalError, Refusal, RemoteError
 from mesh.core.identity import Address, Incarnation
+from mesh.core.instants import Instant
 from mesh.core.membership.facts import ADDRESSES_MAX, Leave, Presence
 from mesh.core.membership.messages import Ping, Withdraw
 from mesh.core.snapshot import Status
@@ -189,3 +190,14 @@ def test_kinds_may_be_known_before_the_start() -> None:
     presence = bench.membership.own_presence
     assert presence is not None
     assert (presence.fact.kinds, presence.fact.incarnation) == (("build",), 0)
+
+
+def test_only_a_later_proof_answers_an_accusation() -> None:
+    bench = Bench("a")
+    bench.run(1.0, ("a",))
+    own = bench.membership._own
+    own.accused(bench.now, bench.id("a"), own.standing)
+    own.reached(bench.id("a"), Instant(0.9))
+    assert own.is_accused
+    own.reached(bench.id("a"), Instant(1.0))
+    assert not own.is_accused
