@@ -15,8 +15,10 @@ WAIT_S = 86_400.0
 def add_claim(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mesh task claim`."""
     add_quiet(parser, "the handle only")
-    parser.add_argument("task", metavar="ID", nargs="?", help="this task, or by --kind the next")
-    parser.add_argument("--kind", metavar="KIND", action="append", default=[])
+    parser.add_argument("task", metavar="ID", nargs="?", help="this task")
+    parser.add_argument(
+        "--kind", metavar="KIND", action="append", default=[], help="the next task of these kinds"
+    )
     parser.add_argument("--wait", action="store_true", help="wait until there is one to claim")
     parser.add_argument(
         "--timeout", metavar="T", type=duration_s, help="wait, but no longer than this"
@@ -91,7 +93,7 @@ def add_release(parser: argparse.ArgumentParser) -> None:
 
 def add_cancel(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mesh task cancel`."""
-    parser.add_argument("task", metavar="ID")
+    parser.add_argument("task", metavar="ID", help="a task id")
     parser.set_defaults(run=cancel)
 
 

@@ -133,7 +133,7 @@ class Output:
 
     def fields(self, body: Mapping[str, Any], indent: str = "", width: int = 0) -> None:
         """Print a line per field, with names at least so wide."""
-        width = max(width, *map(len, body))
+        width = max([width, *map(len, body)])
         for key, value in body.items():
             shown = words(value)
             self.line(

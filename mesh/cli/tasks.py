@@ -107,7 +107,7 @@ def submit(options: argparse.Namespace) -> int:
 
 
 def _add_wait(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("task", metavar="ID")
+    parser.add_argument("task", metavar="ID", help="a task id")
     parser.add_argument(
         "--timeout", metavar="T", type=duration_s, default=WAIT_S, help="wait no longer (1d)"
     )
@@ -142,8 +142,8 @@ def _print_end(output: Output, task: Mapping[str, Any]) -> int:
 
 def _add_list(parser: argparse.ArgumentParser) -> None:
     add_quiet(parser)
-    parser.add_argument("--kind", metavar="KIND")
-    parser.add_argument("--state", metavar="STATE", help="submitted, working, completed ...")
+    parser.add_argument("--kind", metavar="KIND", help="only of this kind")
+    parser.add_argument("--state", metavar="STATE", help="only in this state, such as working")
     parser.add_argument("--limit", metavar="N", type=count, help="at most so many")
     parser.set_defaults(run=list_tasks)
 
@@ -183,7 +183,7 @@ def _owner(owner: Mapping[str, Any] | None) -> str | None:
 
 
 def _add_show(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("task", metavar="ID")
+    parser.add_argument("task", metavar="ID", help="a task id")
     parser.set_defaults(run=show)
 
 
@@ -204,7 +204,7 @@ def show(options: argparse.Namespace) -> int:
 
 
 def _add_history(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("task", metavar="ID")
+    parser.add_argument("task", metavar="ID", help="a task id")
     parser.set_defaults(run=show_history)
 
 

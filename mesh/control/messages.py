@@ -156,7 +156,7 @@ def _type_text(kind: inspect.Type) -> str:
         case inspect.UnionType():
             return " or ".join(_type_text(part) for part in kind.types)
         case inspect.VarTupleType():
-            return f"list of {_type_text(kind.item_type)}{_lengths(kind)}"
+            return f"list{_lengths(kind, ' items')} of {_type_text(kind.item_type)}"
         case inspect.DictType():
             return f"object of {_type_text(kind.value_type)}"
         case inspect.StrType():
@@ -176,6 +176,6 @@ def _number(bound: float | None) -> str:
     return "" if bound is None else f"{bound:g}" if bound < 1e6 else f"{bound:.0f}"
 
 
-def _lengths(kind: inspect.StrType | inspect.VarTupleType, unit: str = "") -> str:
+def _lengths(kind: inspect.StrType | inspect.VarTupleType, unit: str) -> str:
     low, high = kind.min_length or 0, kind.max_length
-    return "" if high is None else f", {low}..{high}{unit}"
+    return "" if high is None else f" ({low}..{high}{unit})"

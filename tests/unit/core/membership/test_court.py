@@ -257,6 +257,8 @@ def test_an_isolated_node_exports_no_verdict(isolated: bool) -> None:
     ended = bench.membership.ended(bench.id("x"), BOOT)
     assert ended is not None
     assert ended.local is isolated
+    assert isinstance(ended.fact.fact, Verdict)
+    assert ended.fact.fact.local is isolated
     assert len(published(bench)) == (not isolated)
     [view] = [v for v in bench.membership.members(bench.now) if v.is_self]
     assert ("isolated" in view.flags) is isolated
