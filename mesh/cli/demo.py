@@ -14,13 +14,12 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from mesh.cli import demo_worker
 from mesh.control.client import Client, NodeUnreachable, Refused
@@ -29,11 +28,17 @@ KIND = "examine"
 FILES = 240
 LIMIT_S = 55.0
 START_LIMIT_S = 15.0
+STOP_LIMIT_S = 8.0
 VICTIM = 2
 NAMES = ("amber", "birch", "cedar", "dahlia", "elm", "fir", "ginkgo", "hazel", "iris", "juniper")
 
 
-class DemoFailed(Exception):
+def write(text: str, *, end: str = "\n", file: TextIO = sys.stdout) -> None:
+    """Write a line of the demo's output."""
+    print(text, end=end, file=file, flush=True)
+
+
+class DemoError(Exception):
     """The demo could not go on; the text says where."""
 
 
@@ -63,11 +68,11 @@ def sources(count: int) -> list[str]:
 
 
 def wait_for(what: str, ready: Callable[[], bool], limit_s: float) -> None:
-    """Return once something holds; raises DemoFailed after the limit."""
+    """Return once something holds; raises DemoError after the limit."""
     end = time.monotonic() + limit_s
     while not ready():
         if time.monotonic() > end:
-            raise DemoFailed(f"{what}: not within {limit_s:.0f} s")
+            raise DemoError(f"{what}: not within {limit_s:.0f} s")
         time.sleep(0.05)
 
 
@@ -120,27 +125,36 @@ class DemoNode:
             return answer
 
     def is_up(self) -> bool:
-        """Whether the node answers as a member; raises DemoFailed when it has ended."""
+        """Whether the node answers as a member; raises DemoError when it has ended."""
         if self.node is not None and self.node.poll() is not None:
             tail = (self.folder / "node.log").read_text(errors="replace")[-2000:]
-            raise DemoFailed(f"node {self.name} ended with {self.node.returncode}:\n{tail}")
+            raise DemoError(f"node {self.name} ended with {self.node.returncode}:\n{tail}")
         try:
             return bool(self.call("node.status")["node"]["state"] == "member")
         except (NodeUnreachable, Refused, OSError):
             return False
 
+    def processes(self) -> "list[subprocess.Popen[bytes]]":
+        """Return what of it still runs, the worker first."""
+        return [p for p in (self.worker, self.node) if p is not None and p.poll() is None]
+
     def stop(self) -> None:
         """End both processes and wait for them."""
-        running = [p for p in (self.worker, self.node) if p is not None and p.poll() is None]
-        for process in running:
+        stop_all([self])
+
+
+def stop_all(nodes: "list[DemoNode]") -> None:
+    """End all processes, first in peace, and wait for them."""
+    for node in nodes:
+        for process in node.processes():
             process.terminate()
-        end = time.monotonic() + 5
-        for process in running:
-            try:
-                process.wait(max(0.1, end - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    end = time.monotonic() + STOP_LIMIT_S
+    for process in [process for node in nodes for process in node.processes()]:
+        try:
+            process.wait(max(0.1, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 @dataclass(slots=True)
@@ -173,7 +187,7 @@ class Demo:
         """Tell a person what happens, on stderr."""
         if not self.quiet:
             elapsed = time.monotonic() - self.begun
-            print(f"{elapsed:5.1f}s  {text}", file=sys.stderr, flush=True)
+            write(f"{elapsed:5.1f}s  {text}", file=sys.stderr)
 
     # ---- the acts
 
@@ -210,9 +224,7 @@ class Demo:
         """Put one task per file into the table, through all nodes in turn."""
         copies: Counter[int] = Counter()
         with contextlib.ExitStack() as stack:
-            clients = [
-                stack.enter_context(Client.connect(str(node.socket))) for node in self.nodes
-            ]
+            clients = [stack.enter_context(Client.connect(str(node.socket))) for node in self.nodes]
             for number, path in enumerate(self.files):
                 payload = base64.b64encode(json.dumps({"path": path}).encode()).decode()
                 answer = clients[number % len(clients)].call(
@@ -255,7 +267,7 @@ class Demo:
     def _progress(self) -> int:
         done = self._done()
         if not self.quiet and sys.stderr.isatty():
-            print(f"\r        {done}/{len(self.tasks)} done", end="\r", file=sys.stderr)
+            write(f"\r        {done}/{len(self.tasks)} done", end="\r", file=sys.stderr)
         return done
 
     def _owned(self, watcher: DemoNode, owner: DemoNode) -> dict[str, str]:
@@ -304,7 +316,7 @@ class Demo:
         shown = [self.nodes[0].call("task.show", task=task)["task"] for task in self.tasks]
         wrong = [task["id"] for task in shown if not self._is_right(task)]
         starts = Counter(task["starts"] for task in shown)
-        owners = Counter((task["result"] or {}).get("by") or "nobody" for task in shown)
+        owners = Counter(self._author(task["result"]) for task in shown)
         more = {
             task["id"]: f"{task['starts']} starts: {self._reason(task)}"
             for task in shown
@@ -325,6 +337,9 @@ class Demo:
             "elapsed_s": round(time.monotonic() - self.begun, 1),
             **self._costs(len(shown)),
         }
+
+    def _author(self, result: dict[str, Any] | None) -> str:
+        return "nobody" if result is None else str(result["name"])
 
     def _is_right(self, task: dict[str, Any]) -> bool:
         if task["state"] != "completed":
@@ -360,17 +375,17 @@ def print_report(report: dict[str, Any]) -> None:
             ("starts per task", json.dumps(report["starts_per_task"])),
             ("killed node seen down", f"after {report['detection_s']} s"),
             ("its work owned again", f"after {report['takeover_s']} s"),
-            ("per task", f"{report['datagrams_per_task']} datagrams, "
-             f"{report['bytes_per_task']} bytes, "
-             f"{report['verifications_per_task']} verifications, all nodes together"),
+            ("datagrams per task", f"{report['datagrams_per_task']}, all nodes together"),
+            ("bytes per task", report["bytes_per_task"]),
+            ("verifications per task", report["verifications_per_task"]),
             ("elapsed", f"{report['elapsed_s']} s"),
         ]
     )
     for label, value in rows:
-        print(f"{label:24}{value}")
+        write(f"{label:24}{value}")
     for task, reason in report["started_more_than_once"].items():
-        print(f"  {task}: {reason}")
-    print("everything was right" if report["ok"] else f"WRONG: {report['wrong']}")
+        write(f"  {task}: {reason}")
+    write("everything was right" if report["ok"] else f"WRONG: {report['wrong']}")
 
 
 def run_demo(*, nodes: int, as_json: bool, keep: bool, quiet: bool = False) -> int:
@@ -378,32 +393,30 @@ def run_demo(*, nodes: int, as_json: bool, keep: bool, quiet: bool = False) -> i
     folder = Path(tempfile.mkdtemp(prefix="mesh-demo-"))
     ports = free_ports(nodes)
     made = [
-        DemoNode(NAMES[i % len(NAMES)] + ("" if i < len(NAMES) else str(i)), folder / f"{i}",
-                 port, None)
+        DemoNode(
+            NAMES[i % len(NAMES)] + ("" if i < len(NAMES) else str(i)), folder / f"{i}", port, None
+        )
         for i, port in enumerate(ports)
     ]
     demo = Demo(folder, made, sources(FILES), quiet)
-    stop = threading.Event()
     previous = signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     try:
         report = demo.run()
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        write("stopped", file=sys.stderr)
         return 130
-    except (DemoFailed, NodeUnreachable, Refused) as failed:
-        print(f"mesh demo: {failed}", file=sys.stderr)
+    except (DemoError, NodeUnreachable, Refused) as failed:
+        write(f"mesh demo: {failed}", file=sys.stderr)
         return 1
     finally:
-        stop.set()
         signal.signal(signal.SIGTERM, previous)
-        for node in demo.nodes:
-            node.stop()
+        stop_all(demo.nodes)
         if keep:
-            print(f"kept: {folder}", file=sys.stderr)
+            write(f"kept: {folder}", file=sys.stderr)
         else:
             shutil.rmtree(folder, ignore_errors=True)
     if as_json:
-        print(json.dumps(report))
+        write(json.dumps(report))
     else:
         print_report(report)
     return 0 if report["ok"] else 1

@@ -94,8 +94,8 @@ class ControlServer:
                     if sock is not None:
                         self._admit(nursery, sock)
         finally:
+            file.close()  # first: an open socket keeps its file's number from being used again
             listener.close()
-            file.close()
 
     def _admit(self, nursery: trio.Nursery, sock: socket.socket) -> None:
         sock.setblocking(False)

@@ -146,5 +146,6 @@ def _restore_fact(participant: Participant, now: Now, family: Family, signed: Si
         kept = participant.membership.accept(now, verified)
         if kept and isinstance(fact, Presence):
             participant.learn(verified)
-    if kept:
-        participant.gossip.restore(family, verified)
+    participant.gossip.restore(family, verified)
+    if not kept:
+        participant.gossip.drop(family, verified.id)

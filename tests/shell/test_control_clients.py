@@ -1,0 +1,115 @@
+"""Both clients on a real socket, with a scripted node behind it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from mesh.control.client import Client, NodeUnreachable, Refused
+from mesh.control.trio_client import TrioClient
+from mesh.core.commands import Hello, MemberList, TaskShow
+from tests.unit.control.fake_node import fake_node, refusing
+
+
+async def test_plain_client_asks_and_watches(tmp_path: Path) -> None:
+    async with fake_node(tmp_path, {MemberList: lambda _: {"members": []}}) as node:
+
+        def ask() -> list[Any]:
+            with Client.connect(node.path) as client:
+                client.watch("member")
+                answer = client.call("member.list", status="alive", tags={"a": "b"})
+                trio.from_thread.run_sync(node.server.notify, "member", {"name": "b"})
+                return [answer, next(client.notifications(timeout_s=5))]
+
+        assert await trio.to_thread.run_sync(ask) == [
+            {"members": []},
+            {"topic": "member", "name": "b"},
+        ]
+        assert node.asked(MemberList) == [MemberList(status="alive", tags={"a": "b"})]
+
+
+async def test_plain_client_is_told_what_is_wrong(tmp_path: Path) -> None:
+    async with fake_node(tmp_path) as node:
+
+        def ask() -> None:
+            with Client.connect(node.path) as client:
+                client.call("task.show", tsk="x")
+
+        with pytest.raises(Refused, match="has no field 'tsk'") as refused:
+            await trio.to_thread.run_sync(ask)
+        assert refused.value.name == "invalid_params"
+
+
+async def test_trio_client_has_many_calls_under_way(tmp_path: Path) -> None:
+    async with fake_node(tmp_path) as node, trio.open_nursery() as nursery:
+        client = await TrioClient.connect(nursery, node.path)
+        answers: dict[str, Any] = {}
+
+        async def show(task: str) -> None:
+            answers[task] = await client.call("task.show", task=task)
+
+        for task in ("a", "b", "c"):
+            nursery.start_soon(show, task)
+        await node.until(lambda: len(node.received) == 3)
+        for asked in reversed(node.received):
+            assert isinstance(asked.command, TaskShow)
+            node.server.reply(asked.client, asked.request, {"task": asked.command.task})
+        with trio.fail_after(5):
+            while len(answers) < 3:
+                await trio.testing.wait_all_tasks_blocked()
+        assert answers == {task: {"task": task} for task in ("a", "b", "c")}
+        nursery.cancel_scope.cancel()
+
+
+async def test_trio_client_hears_events_and_refusals(tmp_path: Path) -> None:
+    heard: list[Any] = []
+    async with fake_node(tmp_path, {TaskShow: refusing("not_found", "m", "h")}) as node:
+        async with trio.open_nursery() as nursery:
+            client = await TrioClient.connect(nursery, node.path, heard.append)
+            await client.call("watch", topics=["*"])
+            node.server.notify("member", {"n": 1})
+            with pytest.raises(Refused) as refused:
+                await client.call("task.show", task="t")
+            client.close()
+        assert (refused.value.name, refused.value.hint) == ("not_found", "h")
+        assert heard == [{"topic": "member", "n": 1}]
+
+
+async def test_trio_client_calls_end_when_the_node_does(tmp_path: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        async with fake_node(tmp_path) as node:
+            client = await TrioClient.connect(nursery, node.path)
+            ended = trio.Event()
+
+            async def wait() -> None:
+                with pytest.raises(NodeUnreachable):
+                    await client.call("task.wait", task="t")
+                ended.set()
+
+            nursery.start_soon(wait)
+            await node.until(lambda: bool(node.received))
+        with trio.fail_after(5):
+            await client.closed.wait()
+            await ended.wait()
+        with pytest.raises(NodeUnreachable):
+            await client.call("hello")
+
+
+async def test_trio_client_survives_a_call_given_up(tmp_path: Path) -> None:
+    async with fake_node(tmp_path) as node, trio.open_nursery() as nursery:
+        client = await TrioClient.connect(nursery, node.path)
+        with trio.move_on_after(0.05) as patience:
+            await client.call("task.wait", task="t")
+        assert patience.cancelled_caught
+        late = node.received[0]
+        node.server.reply(late.client, late.request, {})
+        assert await client.call("hello") == {"version": "test", "api": 1}
+        assert len(node.asked(Hello)) == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_trio_client_needs_a_node(tmp_path: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(NodeUnreachable, match="no such socket"):
+            await TrioClient.connect(nursery, str(tmp_path / "mesh.sock"))

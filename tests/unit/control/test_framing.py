@@ -1,0 +1,126 @@
+"""Lines in and out of the control socket."""
+
+import json
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesh.control.framing import (
+    BadRequest,
+    LineSplitter,
+    error_line,
+    event_line,
+    parse_request,
+    result_line,
+    too_large,
+)
+from mesh.core.errors import LocalError
+
+GOOD = b'{"jsonrpc":"2.0","id":1,"method":"hello","params":{}}'
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+    return [data[a:b] for a, b in pairwise(edges)]
+
+
+@given(
+    st.lists(st.binary(max_size=12).map(lambda line: line.replace(b"\n", b"")), max_size=8),
+    st.lists(st.integers(0, 200), max_size=12),
+)
+def test_lines_do_not_depend_on_how_the_stream_is_cut(lines: list[bytes], cuts: list[int]) -> None:
+    stream = b"".join(line + b"\n" for line in lines)
+    splitter = LineSplitter(bytes_max=8)
+    received = [line for piece in cut(stream, cuts) for line in splitter.receive(piece)]
+    expected = [None if len(line) > 8 else line for line in lines if len(line) > 8 or line.strip()]
+    assert received == expected
+
+
+def test_half_a_line_waits_for_its_end() -> None:
+    splitter = LineSplitter()
+    assert splitter.receive(b'{"a"') == []
+    assert splitter.receive(b":1}\n{") == [b'{"a":1}']
+
+
+def test_line_may_have_the_bound_and_no_byte_more() -> None:
+    splitter = LineSplitter(bytes_max=8)
+    assert splitter.receive(b"12345678\n123456789\nok\n") == [b"12345678", None, b"ok"]
+
+
+def test_endless_line_is_reported_once_and_takes_no_memory() -> None:
+    splitter = LineSplitter(bytes_max=8)
+    reported = [line for _ in range(100) for line in splitter.receive(b"x" * 100)]
+    assert reported == [None]
+    assert splitter._buffer == b""
+    assert splitter.receive(b"rest\nok\n") == [b"ok"]
+
+
+def test_request_is_id_method_and_params() -> None:
+    assert parse_request(GOOD) == (1, "hello", {})
+    assert parse_request(b'{"jsonrpc":"2.0","id":"a","method":"m"}') == ("a", "m", {})
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "id_"),
+    [
+        (b"{", "parse_error", None),
+        (b"\xff\xfe", "parse_error", None),
+        (b"[" * 100_000, "parse_error", None),
+        (b"[]", "invalid_request", None),
+        (b"1", "invalid_request", None),
+        (b'{"jsonrpc":"2.0","method":"hello"}', "invalid_request", None),
+        (b'{"jsonrpc":"2.0","id":null,"method":"hello"}', "invalid_request", None),
+        (b'{"jsonrpc":"2.0","id":true,"method":"hello"}', "invalid_request", None),
+        (b'{"jsonrpc":"2.0","id":1.5,"method":"hello"}', "invalid_request", None),
+        (b'{"jsonrpc":"2.0","id":"' + b"x" * 129 + b'","method":"m"}', "invalid_request", None),
+        (b'{"jsonrpc":"1.0","id":7,"method":"hello"}', "invalid_request", 7),
+        (b'{"jsonrpc":"2.0","id":7,"method":3}', "invalid_request", 7),
+        (b'{"jsonrpc":"2.0","id":7,"method":"m","extra":1}', "invalid_request", 7),
+        (b'{"jsonrpc":"2.0","id":7,"method":"m","params":[1]}', "invalid_params", 7),
+    ],
+)
+def test_everything_else_is_refused_under_its_id(line: bytes, name: str, id_: int | None) -> None:
+    with pytest.raises(BadRequest) as refused:
+        parse_request(line)
+    assert (refused.value.name, refused.value.id) == (name, id_)
+    assert refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("parse_error", -32700),
+        ("invalid_request", -32600),
+        ("unknown_method", -32601),
+        ("invalid_params", -32602),
+        ("claim_lost", -32000),
+    ],
+)
+def test_error_has_a_code_a_name_and_a_hint(name: str, code: int) -> None:
+    line = error_line(4, LocalError(name, "message\nof two lines", "hint"))
+    assert line.count(b"\n") == 1
+    assert json.loads(line) == {
+        "jsonrpc": "2.0",
+        "id": 4,
+        "error": {
+            "code": code,
+            "message": "message\nof two lines",
+            "data": {"name": name, "hint": "hint"},
+        },
+    }
+
+
+def test_result_and_event_are_one_line_each() -> None:
+    assert json.loads(result_line("x", {"a": "ä\n"})) == {
+        "jsonrpc": "2.0",
+        "id": "x",
+        "result": {"a": "ä\n"},
+    }
+    assert json.loads(event_line("member", {"name": "n"})) == {
+        "jsonrpc": "2.0",
+        "method": "event",
+        "params": {"topic": "member", "name": "n"},
+    }
+    assert too_large(9, 3).id == 3
