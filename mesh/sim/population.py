@@ -93,8 +93,10 @@ class Population:
                 admin = Admin(PublicKey(public))
                 facts.append(_sign(world.suite, secret(world, "root"), founded, admin))
         fact_rows = [fact_row(signed) for signed in facts]
+        root_key = {b"": secret(world, "root")} if birth.index == 0 else {}
         return {
             "mesh": {b"": founded.genesis.signed.encode()},
+            "root_key": root_key,
             "fact": {row.key: row.value or b"" for row in fact_rows},
         }
 

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,7 +62,9 @@ class Wire:
 
 
 async def wire_to(node: FakeNode) -> Wire:
-    return Wire(await trio.open_unix_socket(node.path))
+    stream = await trio.open_unix_socket(node.path)
+    node.clients.append(stream)
+    return Wire(stream)
 
 
 async def test_question_reaches_the_node_and_its_answer_comes_back(tmp_path: Path) -> None:
@@ -306,16 +309,16 @@ async def test_operators_may_work_but_not_stop_the_node(
                 assert await wire.refusal() == (2, "permission")
 
 
+def let_everybody_in(folder: Path) -> None:
+    for each in (folder, *folder.parents[:2]):
+        each.chmod(each.stat().st_mode | stat.S_IXOTH)
+    (folder / "mesh.sock").chmod(0o666)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 async def test_kernel_tells_another_user_apart(tmp_path: Path) -> None:
     async with fake_node(tmp_path, {NodeStatus: lambda _: {}}) as node:
-        wire_end, node_end = socket.socketpair(socket.AF_UNIX)
-        # A pair's credentials are those of who made it, so another user's process connects.
-        wire_end.close()
-        node_end.close()
-        for folder in (tmp_path, *tmp_path.parents[:2]):
-            folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
-        Path(node.path).chmod(0o666)
+        let_everybody_in(tmp_path)
         script = (
             "import os, socket, sys; os.setgroups([]); os.setgid(4321); os.setuid(4321);"
             "s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
@@ -323,7 +326,7 @@ async def test_kernel_tells_another_user_apart(tmp_path: Path) -> None:
             "print(s.makefile().readline())"
         )
         done = await trio.run_process(
-            ["/usr/bin/env", "python3", "-c", script, node.path], capture_stdout=True
+            [sys.executable, "-I", "-c", script, node.path], capture_stdout=True
         )
         assert json.loads(done.stdout)["error"]["data"]["name"] == "permission"
 
@@ -338,4 +341,4 @@ async def test_second_node_on_the_socket_is_refused(tmp_path: Path) -> None:
         wire = await wire_to(node)
         await wire.ask(1, "hello")
         assert await wire.frame()
-    assert not Path(node.path).exists()
+    assert [each.name for each in os.scandir(tmp_path)] == ["mesh.sock.lock"]

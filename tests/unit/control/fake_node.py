@@ -27,6 +27,8 @@ class FakeNode:
     path: str
     script: Mapping[type[Command], Answer]
     received: list[CommandReceived] = field(default_factory=list)
+    clients: list[trio.SocketStream] = field(default_factory=list)
+    """Closed with the node."""
     gone: list[ClientId] = field(default_factory=list)
     changed: trio.Event = field(default_factory=trio.Event)
     server: ControlServer = field(init=False)
@@ -84,13 +86,15 @@ def refusing(name: str, message: str = "no", hint: str = "do otherwise") -> Answ
 
 @asynccontextmanager
 async def fake_node(
-    folder: Path, script: Mapping[type[Command], Answer] | None = None, **settings: Any
+    folder: Path, script: Mapping[type[Command], Answer] | None = None, group: int | None = None
 ) -> AsyncIterator[FakeNode]:
     """Serve a scripted node on a socket in a folder."""
     path = str(folder / "mesh.sock")
     node = FakeNode(path, script or {})
-    node.server = ControlServer(ControlSettings(path, **settings), node.put)
+    node.server = ControlServer(ControlSettings(path, group), node.put)
     async with trio.open_nursery() as nursery:
         await nursery.start(node.server.serve)
         yield node
+        for client in node.clients:
+            await trio.aclose_forcefully(client)
         nursery.cancel_scope.cancel()

@@ -1,0 +1,418 @@
+"""Measures claims and submits on three real nodes: `python -m tests.bench.claims [--json]`.
+
+Every round starts a fresh mesh on loopback and drives it with real clients, each a process of its
+own that has one request in flight. Figures are medians over the rounds, with the targets beside
+them; nothing here passes or fails, since another machine has other figures.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import shutil
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from mesh.cli.demo import DemoNode, free_ports, stop_all, wait_for
+from mesh.control.client import Client, Refused
+
+NODES = 3
+CLIENTS = 8
+ROUNDS = 3
+SECONDS = 1.5
+FIRST_WAIT_S = 20.0
+SETTLE_S = 1.0
+MEMORY_TASKS = 3000
+SEEN_TASKS = 60
+SEEN_PAUSE_S = 0.02
+SUBMIT_AHEAD = 8
+"""Connections that submit the tasks to be claimed, beforehand and untimed."""
+TICKS_S = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+PERCENT = 100.0
+TARGETS = {
+    "claim_1": "p50 <= 1.2 ms; >= 1,000/s",
+    "claim_8": ">= 5,000/s",
+    "provisional_1": "p50 <= 0.3 ms",
+    "submit_1": "p50 <= 1.5 ms",
+    "submit_8": ">= 5,000/s",
+    "seen": "p50 <= 4 ms, p99 <= 40 ms",
+    "memory_open_task": "<= 1.5 KB",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one client does, again and again until its time is over."""
+
+    action: str
+    socket: str
+    begin_at: float
+    seconds: float
+    kind: str = ""
+    tasks: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Row:
+    """One measurement of one round."""
+
+    name: str
+    done: int = 0
+    elapsed_s: float = 0.0
+    latencies_ms: list[float] = field(default_factory=list)
+    refused: dict[str, int] = field(default_factory=dict)
+    cpu_percent: list[float] = field(default_factory=list)
+    """Of one core, per node."""
+    extra: dict[str, float] = field(default_factory=dict)
+
+    def figures(self) -> dict[str, float]:
+        """Return what the table shows."""
+        shown = dict(self.extra)
+        if self.elapsed_s:
+            shown["per_s"] = self.done / self.elapsed_s
+        if self.latencies_ms:
+            shown["p50_ms"] = percentile(self.latencies_ms, 50)
+            shown["p99_ms"] = percentile(self.latencies_ms, 99)
+        if self.cpu_percent:
+            shown["cpu_percent"] = sum(self.cpu_percent)
+        return shown
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return the nearest rank."""
+    ordered = sorted(values)
+    return ordered[max(0, -(-len(ordered) * int(percent) // 100) - 1)]
+
+
+# --- clients
+
+
+def _requests(work: Work) -> Iterator[tuple[str, dict[str, Any]]]:
+    match work.action:
+        case "submit":
+            while True:
+                yield "task.submit", {"kind": work.kind, "payload": "aGVsbG8="}
+        case "claim" | "provisional":
+            early = work.action == "provisional"
+            for task in work.tasks:
+                yield "task.claim", {"task": task, "detached": True, "provisional": early}
+        case "next":
+            while True:
+                yield "task.claim", {"kinds": [work.kind], "wait_s": 1.0}
+        case action:
+            raise AssertionError(action)
+
+
+def _finish(client: Client, claimed: Mapping[str, Any]) -> None:
+    client.call("task.start", handle=claimed["handle"])
+    client.call("task.complete", handle=claimed["handle"], output="aGVsbG8=")
+
+
+def run_client(work: Work, to_parent: Connection) -> None:
+    """Run one client; sends (latencies in ms, refusals by name, when it ended)."""
+    latencies: list[float] = []
+    refused: dict[str, int] = {}
+    with Client.connect(work.socket) as client:
+        if work.action == "next":
+            client.call("agent.attach", name="bench", kinds=[work.kind])
+        time.sleep(max(0.0, work.begin_at - time.monotonic()))
+        end = work.begin_at + work.seconds
+        for method, parameters in _requests(work):
+            begun = time.monotonic()
+            if begun >= end:
+                break
+            try:
+                answer = client.request(method, parameters)
+                latencies.append((time.monotonic() - begun) * 1000)
+                if work.action == "next":
+                    _finish(client, answer)
+            except Refused as no:
+                refused[no.name] = refused.get(no.name, 0) + 1
+    to_parent.send((latencies, refused, time.monotonic()))
+    to_parent.close()
+
+
+def run_clients(name: str, works: Sequence[Work], nodes: Sequence[DemoNode]) -> Row:
+    """Run all of them at once, each in a process, and add up what they measured."""
+    context = multiprocessing.get_context("fork")
+    pairs = [context.Pipe(duplex=False) for _ in works]
+    processes = [
+        context.Process(target=run_client, args=(work, sender))
+        for work, (_, sender) in zip(works, pairs, strict=True)
+    ]
+    for process in processes:
+        process.start()
+    row = Row(name)
+    time.sleep(max(0.0, works[0].begin_at - time.monotonic()))
+    before = cpu_seconds(nodes)
+    ends = []
+    for receiver, _ in pairs:
+        latencies, refused, ended = receiver.recv()
+        row.latencies_ms += latencies
+        row.done += len(latencies)
+        ends.append(ended)
+        for refusal, count in refused.items():
+            row.refused[refusal] = row.refused.get(refusal, 0) + count
+    row.elapsed_s = max(ends) - works[0].begin_at
+    used = zip(cpu_seconds(nodes), before, strict=True)
+    row.cpu_percent = [PERCENT * (now - then) / row.elapsed_s for now, then in used]
+    for process in processes:
+        process.join()
+    return row
+
+
+# --- nodes
+
+
+def cpu_seconds(nodes: Sequence[DemoNode]) -> list[float]:
+    """Return the CPU time that each node has used."""
+    used = []
+    for node in nodes:
+        assert node.node is not None
+        fields = Path(f"/proc/{node.node.pid}/stat").read_text().rpartition(")")[2].split()
+        used.append((int(fields[11]) + int(fields[12])) / TICKS_S)
+    return used
+
+
+def resident_bytes(nodes: Sequence[DemoNode]) -> list[int]:
+    """Return the memory that each node has in use."""
+    found = []
+    for node in nodes:
+        assert node.node is not None
+        found.append(int(Path(f"/proc/{node.node.pid}/statm").read_text().split()[1]) * PAGE_BYTES)
+    return found
+
+
+@contextmanager
+def fresh_mesh() -> Iterator[list[DemoNode]]:
+    """Start nodes that know each other; end them and delete their data afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="mesh-bench-"))
+    names = ("amber", "birch", "cedar")
+    nodes = [
+        DemoNode(name, folder / name, port, None)
+        for name, port in zip(names, free_ports(NODES), strict=True)
+    ]
+    try:
+        nodes[0].start_node()
+        wait_for("the first node", nodes[0].is_up, FIRST_WAIT_S)
+        ticket = folder / "ticket"
+        ticket.touch(mode=0o600)
+        ticket.write_text(nodes[0].call("trust.invite", uses=NODES, ttl_s=300.0)["ticket"])
+        for node in nodes[1:]:
+            node.join = ticket
+            node.start_node()
+        for node in nodes:
+            wait_for(node.name, node.is_up, FIRST_WAIT_S)
+            node.call("member.wait", members=NODES, wait_s=FIRST_WAIT_S)
+        time.sleep(SETTLE_S)
+        yield nodes
+    finally:
+        stop_all(nodes)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def submit_many(nodes: Sequence[DemoNode], count: int, kind: str) -> list[str]:
+    """Submit tasks, untimed and quickly, and return their ids once every node knows them all."""
+    made: list[list[str]] = [[] for _ in range(SUBMIT_AHEAD)]
+
+    def submit(number: int) -> None:
+        node = nodes[number % len(nodes)]
+        with Client.connect(str(node.socket)) as client:
+            for _ in range(-(-count // SUBMIT_AHEAD)):
+                made[number].append(client.call("task.submit", kind=kind)["task"])
+
+    threads = [threading.Thread(target=submit, args=(i,)) for i in range(SUBMIT_AHEAD)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    tasks = [task for several in zip(*made, strict=True) for task in several]
+    for node in nodes:
+        wait_for("the tasks", lambda node=node: _knows(node, len(tasks), kind), FIRST_WAIT_S)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+    time.sleep(SETTLE_S)
+    return tasks
+
+
+def _knows(node: DemoNode, count: int, kind: str) -> bool:
+    listed: list[Any] = node.call("task.list", kind=kind, limit=100_000)["tasks"]
+    return len(listed) >= count
+
+
+# --- measurements
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long each measurement takes, and where its clients connect."""
+
+    nodes: list[DemoNode]
+    seconds: float
+
+    def works(self, action: str, clients: int, *, kind: str, tasks: Sequence[str] = ()) -> list[Work]:
+        """Return the work of some clients, spread over the nodes."""
+        begin_at = time.monotonic() + 0.3
+        return [
+            Work(
+                action,
+                str(self.nodes[i % len(self.nodes)].socket),
+                begin_at,
+                self.seconds,
+                kind,
+                tuple(tasks[i::clients]),
+            )
+            for i in range(clients)
+        ]
+
+
+def measure_submits(plan: Plan, clients: int) -> Row:
+    """Measure submits that are durable on two nodes."""
+    works = plan.works("submit", clients, kind=f"s{clients}")
+    return run_clients(f"submit_{clients}", works, plan.nodes)
+
+
+def measure_claims(plan: Plan, clients: int, action: str = "claim") -> Row:
+    """Measure claims of fresh tasks by id, each task by one client."""
+    name = f"{action}_{clients}"
+    room = int(plan.seconds * (2500 if clients > 1 else 1200))
+    tasks = submit_many(plan.nodes, room, name)
+    return run_clients(name, plan.works(action, clients, kind=name, tasks=tasks), plan.nodes)
+
+
+def measure_queue(plan: Plan, clients: int) -> Row:
+    """Measure agents that claim the next task of a kind, start and complete it."""
+    name = f"next_{clients}"
+    submit_many(plan.nodes, int(plan.seconds * 800), name)
+    return run_clients(name, plan.works("next", clients, kind=name), plan.nodes)
+
+
+def measure_seen(plan: Plan) -> Row:
+    """Measure the time from a submit on one node until the others tell their watchers of it."""
+    seen: list[dict[str, float]] = [{} for _ in plan.nodes[1:]]
+    ready = threading.Barrier(len(plan.nodes))
+
+    def watch(node: DemoNode, arrivals: dict[str, float]) -> None:
+        with Client.connect(str(node.socket)) as client:
+            client.watch("task")
+            ready.wait()
+            for event in client.notifications(2.0):
+                arrivals.setdefault(event["task"], time.monotonic())
+
+    threads = [
+        threading.Thread(target=watch, args=(node, arrivals))
+        for node, arrivals in zip(plan.nodes[1:], seen, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    ready.wait()
+    begun: dict[str, float] = {}
+    with Client.connect(str(plan.nodes[0].socket)) as client:
+        for _ in range(SEEN_TASKS):
+            at = time.monotonic()
+            begun[client.call("task.submit", kind="seen")["task"]] = at
+            time.sleep(SEEN_PAUSE_S)
+    for thread in threads:
+        thread.join()
+    row = Row("seen")
+    for task, at in begun.items():
+        row.latencies_ms += [(told[task] - at) * 1000 for told in seen if task in told]
+    row.extra["missing"] = float(SEEN_TASKS * len(seen) - len(row.latencies_ms))
+    return row
+
+
+def measure_memory(plan: Plan) -> Row:
+    """Measure what an open task costs in memory, on every node."""
+    submit_many(plan.nodes, MEMORY_TASKS, "warm")
+    before = resident_bytes(plan.nodes)
+    made = len(submit_many(plan.nodes, MEMORY_TASKS, "memory"))
+    grown = [now - then for now, then in zip(resident_bytes(plan.nodes), before, strict=True)]
+    return Row("memory_open_task", extra={"kb": statistics.mean(grown) / made / 1000})
+
+
+MEASURES: dict[str, Callable[[Plan], Row]] = {
+    "claim_1": lambda plan: measure_claims(plan, 1),
+    "claim_8": lambda plan: measure_claims(plan, CLIENTS),
+    "provisional_1": lambda plan: measure_claims(plan, 1, "provisional"),
+    "next_1": lambda plan: measure_queue(plan, 1),
+    "next_8": lambda plan: measure_queue(plan, CLIENTS),
+    "submit_1": lambda plan: measure_submits(plan, 1),
+    "submit_8": lambda plan: measure_submits(plan, CLIENTS),
+    "seen": measure_seen,
+    "memory_open_task": measure_memory,
+}
+SEPARATE = ("memory_open_task",)
+"""Measured in a mesh of its own."""
+
+
+def run_round(names: Sequence[str], seconds: float) -> list[Row]:
+    """Take all measurements once."""
+    together = [name for name in names if name not in SEPARATE]
+    groups = [together, *([name] for name in names if name in SEPARATE)]
+    rows = []
+    for group in groups:
+        if not group:
+            continue
+        with fresh_mesh() as nodes:
+            rows += [MEASURES[name](Plan(nodes, seconds)) for name in group]
+    return rows
+
+
+def medians(rounds: Sequence[Sequence[Row]]) -> dict[str, dict[str, float]]:
+    """Return the median of every figure over the rounds."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for row in (row for rows in rounds for row in rows):
+        for figure, value in row.figures().items():
+            found.setdefault(row.name, {}).setdefault(figure, []).append(value)
+    return {
+        name: {figure: statistics.median(values) for figure, values in figures.items()}
+        for name, figures in found.items()
+    }
+
+
+def print_table(shown: Mapping[str, Mapping[str, float]], rounds: int) -> None:
+    """Write the medians beside their targets."""
+    print(f"medians of {rounds} rounds; the machine's load average is {os.getloadavg()[0]:.1f}")
+    print(f"{'':18}{'per s':>8}{'p50 ms':>9}{'p99 ms':>9}{'CPU %':>7}  target")
+    for name, figures in shown.items():
+        cells = [
+            _cell(figures.get("per_s"), 8, 0),
+            _cell(figures.get("p50_ms"), 9, 2),
+            _cell(figures.get("p99_ms"), 9, 2),
+            _cell(figures.get("cpu_percent"), 7, 0),
+        ]
+        more = f"{figures['kb']:.2f} KB  " if "kb" in figures else ""
+        print(f"{name:18}{''.join(cells)}  {more}{TARGETS.get(name, '')}")
+
+
+def _cell(value: float | None, width: int, digits: int) -> str:
+    return " " * width if value is None else f"{value:>{width},.{digits}f}"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.claims", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of all measurements (3)")
+    parser.add_argument("--only", default=",".join(MEASURES), help="names, with commas")
+    parser.add_argument("--json", action="store_true", help="print the raw data as JSON")
+    options = parser.parse_args()
+    names = options.only.split(",")
+    rounds = [run_round(names, options.seconds) for _ in range(options.rounds)]
+    shown = medians(rounds)
+    if options.json:
+        raw = [[asdict(row) for row in rows] for rows in rounds]
+        print(json.dumps({"v": 1, "medians": shown, "rounds": raw, "targets": TARGETS}))
+    else:
+        print_table(shown, len(rounds))
+
+
+if __name__ == "__main__":
+    main()
