@@ -92,7 +92,9 @@ def show(node: DemoNode, task: str) -> dict[str, Any]:
     return shown
 
 
-def run_mesh(*arguments: str, limit_s: float = 30.0, **more: Any) -> "subprocess.CompletedProcess[str]":
+def run_mesh(
+    *arguments: str, limit_s: float = 30.0, **more: Any
+) -> "subprocess.CompletedProcess[str]":
     """Run the command to its end."""
     return subprocess.run(
         [sys.executable, "-m", "mesh", *arguments],

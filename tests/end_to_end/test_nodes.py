@@ -195,7 +195,9 @@ def test_garbage_datagrams_change_nothing(real_mesh: RealMesh) -> None:
 @pytest.mark.parametrize("damage", ["used", "other mesh", "cut", "expired"])
 def test_a_bad_ticket_is_refused_with_a_hint(real_mesh: RealMesh, damage: str) -> None:
     first = real_mesh.start(1)[0]
-    ticket = first.call("trust.invite", uses=1, ttl_s=1.0 if damage == "expired" else 60.0)["ticket"]
+    ticket = first.call("trust.invite", uses=1, ttl_s=1.0 if damage == "expired" else 60.0)[
+        "ticket"
+    ]
     if damage == "used":
         friend = real_mesh.node()
         friend.join = real_mesh.folder / "spent"

@@ -34,8 +34,10 @@ def doubles(meshes: MeshOf, params: Params, seeds: range, count: int = 5) -> int
         mesh.run(s=7)
         mesh["a"].submit("build")
         mesh.run_until(
-            lambda: (view := mesh["a"].view("build")) is not None  # noqa: B023  called before the next turn
-            and view.state is TaskState.COMPLETED,
+            lambda: (
+                (view := mesh["a"].view("build")) is not None  # noqa: B023  called before the next turn
+                and view.state is TaskState.COMPLETED
+            ),
             30,
         )
         twice += mesh.worked_on("build") > 1

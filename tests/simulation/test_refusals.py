@@ -1,0 +1,234 @@
+"""What a node does with foreign and broken input: counts it, changes nothing, and goes on."""
+
+from dataclasses import replace
+
+import pytest
+
+from mesh.core.claims.allocation import claim_rank
+from mesh.core.claims.facts import Claim, Result, Spec
+from mesh.core.effects import StreamId
+from mesh.core.gossip.gossip import Family
+from mesh.core.gossip.messages import EagerFacts
+from mesh.core.identity import Address, Boot, FactId, TaskId, dot_task_id
+from mesh.core.inputs import (
+    CommitFailed,
+    DatagramReceived,
+    StreamClosed,
+    StreamOpened,
+    StreamReceived,
+)
+from mesh.core.links.hello import ASK, encode_hello
+from mesh.core.node.messages import Relay
+from mesh.core.node.node import UNREAD_STREAMS_MAX, Node
+from mesh.core.node.participant import Participant
+from mesh.core.wire.envelope import Fact, SignedFact, Verified, sign_batch
+from mesh.sim.scenario import Mesh
+from tests.simulation.conftest import MeshOf
+
+STRANGER = Address("10.9.9.9", 999)
+
+
+def node_of(mesh: Mesh, name: str) -> Node:
+    node = mesh.world.hosts[name].node
+    assert isinstance(node, Node)
+    return node
+
+
+def participant_of(mesh: Mesh, name: str) -> Participant:
+    participant = node_of(mesh, name).participant
+    assert participant is not None
+    return participant
+
+
+def refused(mesh: Mesh, name: str) -> dict[str, int]:
+    counters = participant_of(mesh, name).counters
+    return {key.removeprefix("refused_"): count for key, count in counters.items()}
+
+
+def give(mesh: Mesh, name: str, data: bytes, source: Address = STRANGER) -> None:
+    mesh.world.give(mesh.world.hosts[name], DatagramReceived(data, source))
+
+
+def say(mesh: Mesh, sender: str, receiver: str, kind: int, body: bytes) -> None:
+    """Let a member say something that its own rules would never say."""
+    mine, theirs = participant_of(mesh, sender), participant_of(mesh, receiver)
+    now = mesh.world.hosts[sender].clock.read(mesh.world.now_s)
+    for data in mine.transport.links.seal(now.instant, theirs.author.id, [(kind, body)]):
+        give(mesh, receiver, data, mesh.world.hosts[sender].address)
+
+
+def gossip(mesh: Mesh, sender: str, receiver: str, *facts: SignedFact) -> None:
+    """Let a member pass facts on."""
+    items = b"".join(
+        bytes((0,)) + len(fact.encode()).to_bytes(2, "big") + fact.encode() for fact in facts
+    )
+    say(mesh, sender, receiver, EagerFacts.KIND, bytes((Family.TASKS,)) + items)
+
+
+def signed_by(mesh: Mesh, name: str, fact: Fact) -> SignedFact:
+    author = participant_of(mesh, name).author
+    return author.sign([fact])[0].signed
+
+
+def held(mesh: Mesh, name: str, signed: SignedFact) -> bool:
+    return participant_of(mesh, name).gossip.holds(Family.TASKS, signed.id)
+
+
+@pytest.fixture
+def trio_mesh(meshes: MeshOf) -> Mesh:
+    mesh = meshes(3)
+    mesh["a"].claim("build")
+    mesh["a"].start("build")
+    mesh.run(s=1)
+    return mesh
+
+
+def test_garbage_is_counted_and_answered_by_nothing(trio_mesh: Mesh) -> None:
+    host = trio_mesh.world.hosts["a"]
+    sent = trio_mesh.world.network.__class__
+    assert sent is not None
+    before = participant_of(trio_mesh, "a").transport.counters["datagrams_sent"]
+    for data in (b"", b"\x00", b"\x01" * 17, b"\x01" * 300, b"\x02" * 1200, b"\xff" * 1232):
+        give(trio_mesh, "a", data)
+    assert host.node is not None
+    assert participant_of(trio_mesh, "a").transport.counters["datagrams_sent"] == before
+    counts = refused(trio_mesh, "a")
+    assert counts["malformed"] >= 4
+    assert counts["unknown_sender"] == 1
+    assert counts["wrong_mesh"] == 1
+
+
+def test_a_greeting_of_a_stranger_with_the_mesh_id_admits_nobody(trio_mesh: Mesh) -> None:
+    participant = participant_of(trio_mesh, "a")
+    suite, mesh_id = participant.author.suite, participant.verifier.mesh
+    presence = participant_of(trio_mesh, "b").membership.own_presence
+    assert presence is not None
+    key = type(participant.author.key)(b"x" * 32)
+    suite.public_key(key)
+    forged = sign_batch(suite, key, mesh_id, [presence.fact])[0]
+    members = len(participant.membership.members(trio_mesh.world.hosts["a"].clock.read(99)))
+    give(trio_mesh, "a", encode_hello(mesh_id, ASK, [forged.encode()]))
+    assert refused(trio_mesh, "a")["not_admitted"] == 1
+    now = trio_mesh.world.hosts["a"].clock.read(trio_mesh.world.now_s)
+    assert len(participant.membership.members(now)) == members
+
+
+def test_greetings_of_one_source_are_answered_at_a_bounded_rate(trio_mesh: Mesh) -> None:
+    participant = participant_of(trio_mesh, "a")
+    data = encode_hello(participant.verifier.mesh, ASK, [])
+    before = participant.transport.counters["hellos_sent"]
+    for _ in range(100):
+        give(trio_mesh, "a", data)
+    rate = participant.params.links.hello_per_source_s
+    assert participant.transport.counters["hellos_sent"] - before == rate
+    assert refused(trio_mesh, "a")["over_cap"] == 100 - rate
+
+
+def task_of(mesh: Mesh, label: str) -> tuple[TaskId, Verified[Spec], Verified[Claim]]:
+    table = participant_of(mesh, "a").table
+    for task in table.tasks():
+        record = table.record(task)
+        if record and record.spec and record.owner and record.spec.fact.kind == label:
+            return task, record.spec, record.owner.fact
+    raise AssertionError(label)
+
+
+def forged_claim(mesh: Mesh, by: str, *, epoch: int, because: FactId | None) -> SignedFact:
+    task, spec, owner = task_of(mesh, "build")
+    participant = participant_of(mesh, by)
+    rank = claim_rank(task, epoch, participant.author.id)
+    supersedes = None if because is None else owner.id
+    claim = Claim(task, spec.id, epoch, rank, participant.boot, "x", b"n" * 8, supersedes, because)
+    return signed_by(mesh, by, claim)
+
+
+@pytest.mark.parametrize("epoch", [2, 3, 1_000])
+def test_nobody_jumps_epochs_or_robs_a_live_owner(trio_mesh: Mesh, epoch: int) -> None:
+    _, spec, _ = task_of(trio_mesh, "build")
+    forged = forged_claim(trio_mesh, "b", epoch=epoch, because=spec.id)
+    gossip(trio_mesh, "b", "c", forged)
+    trio_mesh.run(s=20)
+    assert trio_mesh.owners("build")["c"] == "a"
+    assert trio_mesh.owners("build")["a"] == "a"
+
+
+def test_a_later_epoch_without_a_because_is_refused(trio_mesh: Mesh) -> None:
+    forged = forged_claim(trio_mesh, "b", epoch=2, because=None)
+    gossip(trio_mesh, "b", "c", forged)
+    assert refused(trio_mesh, "c")["broken_rule"] == 1
+    assert not held(trio_mesh, "c", forged)
+
+
+def test_a_rank_that_is_not_the_computed_one_is_refused(trio_mesh: Mesh) -> None:
+    task, spec, _ = task_of(trio_mesh, "build")
+    rank = claim_rank(task, 1, participant_of(trio_mesh, "b").author.id)
+    claim = Claim(task, spec.id, 1, rank + 1, Boot(1), "x", b"n" * 8, None, None)
+    gossip(trio_mesh, "b", "c", signed_by(trio_mesh, "b", claim))
+    assert refused(trio_mesh, "c")["broken_rule"] == 1
+
+
+def test_a_result_by_somebody_else_completes_nothing(trio_mesh: Mesh) -> None:
+    task, _, owner = task_of(trio_mesh, "build")
+    digest = bytes.fromhex("0e5751c026e543b2e8ab2eb06099daa1d1e5df47778f7787faab45cdf12fe3a8")
+    forged = signed_by(trio_mesh, "b", Result(task, owner.id, b"", digest))
+    gossip(trio_mesh, "b", "c", forged)
+    trio_mesh.run(s=20)
+    view = trio_mesh["c"].view("build")
+    assert view is not None
+    assert view.state == "working"
+
+
+def test_a_task_in_the_name_of_another_node_is_refused(trio_mesh: Mesh) -> None:
+    _, spec, _ = task_of(trio_mesh, "build")
+    stolen = dot_task_id(participant_of(trio_mesh, "a").author.id, Boot(1), 77)
+    forged = signed_by(trio_mesh, "b", replace(spec.fact, task=stolen))
+    gossip(trio_mesh, "b", "c", forged)
+    assert refused(trio_mesh, "c")["author_mismatch"] == 1
+
+
+def test_three_forgeries_mute_their_relay(trio_mesh: Mesh) -> None:
+    for number in range(4):
+        _, spec, _ = task_of(trio_mesh, "build")
+        honest = participant_of(trio_mesh, "b")
+        dot = dot_task_id(honest.author.id, honest.boot, 100 + number)
+        good = signed_by(trio_mesh, "b", replace(spec.fact, task=dot))
+        gossip(trio_mesh, "b", "c", replace(good, signature=bytes(64)))
+    assert refused(trio_mesh, "c")["bad_signature"] == 3, "the fourth was not even looked at"
+    assert participant_of(trio_mesh, "c").transport.counters["muted"] == 1
+
+
+def test_a_relay_to_nobody_and_over_budget_is_refused(trio_mesh: Mesh) -> None:
+    nobody = Relay(type(participant_of(trio_mesh, "a").author.id)(b"z" * 16), b"d" * 100)
+    say(trio_mesh, "b", "c", Relay.KIND, nobody.encode())
+    assert refused(trio_mesh, "c")["unknown_sender"] == 1
+    to_a = Relay(participant_of(trio_mesh, "a").author.id, b"\x01" * 1000)
+    for _ in range(80):
+        say(trio_mesh, "b", "c", Relay.KIND, to_a.encode())
+    assert refused(trio_mesh, "c")["over_cap"] >= 10
+
+
+def test_streams_of_strangers_are_bounded_and_closed(trio_mesh: Mesh) -> None:
+    node = node_of(trio_mesh, "a")
+    now = trio_mesh.world.hosts["a"].clock.read(trio_mesh.world.now_s)
+    for number in range(UNREAD_STREAMS_MAX + 1):
+        effects = node.handle(now, StreamOpened(StreamId(2 * number), STRANGER, dialled=False))
+    assert [type(effect).__name__ for effect in effects] == ["CloseStream"]
+    for number, first in enumerate((b"S" + b"?" * 40, b"J" + b"\xff" * 40, b"GET / HTTP/1.1\r\n")):
+        effects = node.handle(now, StreamReceived(StreamId(2 * number), first))
+        assert [type(effect).__name__ for effect in effects] == ["CloseStream"], first
+    effects = node.handle(now, StreamReceived(StreamId(9999), b"late"))
+    assert effects == []
+    for number in range(UNREAD_STREAMS_MAX + 1):
+        node.handle(now, StreamClosed(StreamId(2 * number), "ended"))
+
+
+def test_a_node_that_cannot_write_its_first_row_stops_and_says_why(meshes: MeshOf) -> None:
+    mesh = meshes(1)
+    node = node_of(mesh, "a")
+    fresh = Node(replace(node.setup, rows=None, founding=None, seeds=("10.0.0.1:1",)))
+    now = mesh.world.hosts["a"].clock.read(mesh.world.now_s)
+    effects = fresh.start(now)
+    number = next(effect.number for effect in effects if hasattr(effect, "number"))
+    halts = fresh.handle(now, CommitFailed(number, "disk full"))
+    assert [type(effect).__name__ for effect in halts] == ["Halt"]
+    assert "disk full" in str(halts)
