@@ -24,9 +24,11 @@ def test_the_gate_calls_exactly_the_test_command() -> None:
 def test_every_link_in_the_documents_leads_somewhere() -> None:
     broken = []
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
-        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
-            if "://" not in target and not (page.parent / target).exists():
-                broken.append(f"{page.relative_to(ROOT)}: {target}")
+        broken += [
+            f"{page.relative_to(ROOT)}: {target}"
+            for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
+            if "://" not in target and not (page.parent / target).exists()
+        ]
     assert not broken
 
 

@@ -4,6 +4,7 @@ import base64
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,14 +68,14 @@ class RealMesh:
             node.stop()
 
 
-def submit(node: DemoNode, kind: str = "job", text: str = "", **more: Any) -> str:
+def submit(node: DemoNode, kind: str = "job", text: str = "", **more: object) -> str:
     """Submit a task and return its id."""
     answer = node.call("task.submit", kind=kind, payload=encoded(text), **more)
     task: str = answer["task"]
     return task
 
 
-def claim(node: DemoNode, task: str, **more: Any) -> dict[str, Any]:
+def claim(node: DemoNode, task: str, **more: object) -> dict[str, Any]:
     """Claim a task by id for as long as the node lives."""
     return node.call("task.claim", task=task, detached=True, **more)
 
@@ -93,7 +94,7 @@ def show(node: DemoNode, task: str) -> dict[str, Any]:
 
 
 def run_mesh(
-    *arguments: str, limit_s: float = 30.0, **more: Any
+    *arguments: str, limit_s: float = 30.0, environment: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":
     """Run the command to its end."""
     return subprocess.run(
@@ -102,5 +103,5 @@ def run_mesh(
         text=True,
         timeout=limit_s,
         check=False,
-        **more,
+        env=environment,
     )

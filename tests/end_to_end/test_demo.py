@@ -27,7 +27,9 @@ def running_in(folder: Path) -> list[int]:
 
 
 def test_everything_is_right_and_nothing_is_left(folder: Path) -> None:
-    done = run_mesh("demo", "--json", limit_s=100, env={**os.environ, "TMPDIR": str(folder)})
+    done = run_mesh(
+        "demo", "--json", limit_s=100, environment={**os.environ, "TMPDIR": str(folder)}
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(done.stdout)
     assert report["ok"]

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,7 @@ async def mesh(path: str, *arguments: str, stdin: bytes = b"") -> Done:
             capture_stdout=True,
             capture_stderr=True,
             check=False,
-            env={**os.environ, "MESH_SOCKET": path, "PYTHONPATH": os.getcwd()},
+            env={**os.environ, "MESH_SOCKET": path},
         )
 
 
@@ -161,13 +162,13 @@ CASES: list[tuple[str, Command, dict[str, Any]]] = [
     ),
     ("task submit build eA", TaskSubmit("build", "ZUE="), {"task": "1-2-aa", "copies": 2}),
     (
-        "task submit build --copies 3 --retries 0 --backoff 500ms --orphan-grace 1m --note n "
-        "--request-id r",
-        TaskSubmit("build", "", "r", 3, 1, 0.5, 60.0, "n"),
+        "task submit build --copies 3 --retries 0 --backoff 500ms --orphan-grace 1m --note n",
+        TaskSubmit("build", "", None, 3, 1, 0.5, 60.0, "n"),
         {"task": "1-2-aa", "copies": 2},
     ),
     ("task submit build --wait --timeout 5", TaskWait("1-2-aa", 5.0), {"task": DONE}),
     ("task list", TaskList(), {"tasks": [TASK]}),
+    ("task submit k --request-id r", TaskSubmit("k", "", "r"), {"task": "1-2-aa", "copies": 2}),
     (
         "task list --kind k --state working --limit 3",
         TaskList("k", "working", 3),
@@ -336,7 +337,7 @@ async def test_wait_bears_with_a_node_that_is_starting(tmp_path: Path) -> None:
         await trio.sleep(0.3)
         async with fake_node(tmp_path, SCRIPT) as node:
             await node.until(lambda: bool(node.received))
-            while not done:
+            while not done:  # noqa: ASYNC110  a process ends, not a task
                 await trio.sleep(0.01)
     assert done[0].stdout == b"3 alive\n"
 
@@ -360,9 +361,13 @@ async def test_rpc_is_the_raw_socket(tmp_path: Path) -> None:
         assert (await mesh(node.path, "rpc", "hello", "[1]")).returncode == 2
 
 
+def is_watched(node: FakeNode) -> bool:
+    return any(each.topics for each in node.server._clients.values())
+
+
 async def tell_once_watched(node: FakeNode, topic: str, body: dict[str, Any]) -> None:
     with trio.fail_after(PATIENCE_S):
-        while not any(each.topics for each in node.server._clients.values()):
+        while not is_watched(node):  # noqa: ASYNC110  `watch` never reaches the node
             await trio.sleep(0.01)
     node.server.notify(topic, body)
 
@@ -385,9 +390,7 @@ async def test_watched_members_go_on_with_changes(tmp_path: Path) -> None:
     async with fake_node(tmp_path, SCRIPT) as node, trio.open_nursery() as nursery:
         arguments = [sys.executable, "-m", "mesh", "members", "--watch", "--socket", node.path]
         process = await nursery.start(
-            lambda task_status: trio.run_process(
-                arguments, stdout=subprocess.PIPE, check=False, task_status=task_status
-            )
+            partial(trio.run_process, arguments, stdout=subprocess.PIPE, check=False)
         )
         body = {"node": "bb22", "name": "birch", "old": "alive", "new": "down"}
         await node.until(lambda: bool(node.received))

@@ -1,6 +1,5 @@
 """What `mesh members` imports: start-up time is kept by keeping modules out."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import trio
 from mesh.core.commands import MemberList
 from tests.unit.control.fake_node import fake_node
 
+ROOT = str(Path(__file__).parents[2])
 HEAVY = (
     "trio",
     "cryptography",
@@ -46,7 +46,7 @@ async def test_members_imports_the_standard_library_and_little_else(tmp_path: Pa
             [sys.executable, "-S", "-X", "importtime", "-m", "mesh", "members"],
             capture_stdout=True,
             capture_stderr=True,
-            env={"MESH_SOCKET": node.path, "PYTHONPATH": os.getcwd()},
+            env={"MESH_SOCKET": node.path, "PYTHONPATH": ROOT},
         )
     assert done.stdout.startswith(b"NAME")
     lines = done.stderr.decode().splitlines()[1:]

@@ -108,9 +108,14 @@ class Claiming:
         if waiter.deadline > now.instant:
             self.ledger.timers.set(TimerName("claim", waiter.number), waiter.deadline)
 
-    def handle_claim_deadline(self, number: int) -> None:
+    def handle_claim_deadline(self, now: Now, number: int) -> None:
         """A client has waited long enough for a task."""
-        self._to_try[number] = None
+        waiter, disk_error = self.ledger.waiters.get(number), self.ledger.disk_error
+        if disk_error is not None and waiter is not None:
+            self.forget_waiter(number)
+            self.ledger.refuse(now, waiter.asker, disk_error, had_effect=False)
+        else:
+            self._to_try[number] = None
 
     def forget_waiter(self, number: int) -> None:
         """Stop waiting for a client that is gone."""
@@ -180,7 +185,7 @@ class Claiming:
 
     def has_work(self) -> bool:
         """Whether waiters and open tasks are still to be matched in this turn."""
-        return bool(self._to_try or self.ledger.stirred)
+        return self.ledger.disk_error is None and bool(self._to_try or self.ledger.stirred)
 
     def match(self, now: Now) -> None:
         """Let waiters claim open tasks: first come, first served."""
@@ -288,8 +293,10 @@ class Claiming:
     ) -> None:
         ledger, parts = self.ledger, self.ledger.parts
         ledger.sessions.check_room()
+        cited = []
         if opening.ended is not None:
-            ledger.publish_evidence(now, opening.ended.fact, evidence_of(opening.ended))
+            ledger.take_evidence(evidence_of(opening.ended))
+            cited.append(opening.ended.fact)
             ledger.count("takeovers")
         fact = Claim(
             task=spec.task,
@@ -302,7 +309,7 @@ class Claiming:
             supersedes=opening.supersedes,
             because=opening.because,
         )
-        push, (claim,) = ledger.publish(now, [fact], Want.RECEIPT)
+        push, (claim,) = ledger.publish(now, [fact], Want.RECEIPT, cited)
         handle = new_handle(parts.rng)
         holding = Holding(
             key=handle_key(handle),
@@ -339,14 +346,27 @@ class Claiming:
         )
 
     def _fail(self, now: Now, push: PushNumber, error: LocalError) -> None:
+        """The disk did not take a claim: it is in nobody's hands, but still to be withdrawn.
+
+        It stays in the table and is on its way to the disk again. A new one is given up at once;
+        one that was only taken up again waits for its agent as after a lost connection.
+        """
         settle, key = self._pushes.pop(push)
-        holding = self.ledger.sessions.get(key)
+        ledger, holding = self.ledger, self.ledger.sessions.get(key)
         if holding is None or holding.settle is not settle:
             return
         askers, holding.askers = holding.askers, []
-        self.ledger.close_holding(holding, Phase.ENDED)
+        if holding.provisional and not holding.resuming and holding.client is not None:
+            body = lost_body(ledger.known(holding.task), token_text(holding.claim))
+            ledger.parts.outbox.notify(
+                "task.lost", body | {"reason": "not_durable"}, holding.client
+            )
+        grace_s = ledger.parts.params.agent_grace_s if holding.resuming else 0.0
+        ledger.timers.set(TimerName("grace", holding.key), later(now.instant, grace_s))
+        holding.phase, holding.settle, holding.waiter = Phase.OWNED, None, None
+        ledger.sessions.hand_to(holding, None)
         for asker in askers:
-            self.ledger.refuse(now, asker, error, had_effect=False)
+            ledger.refuse(now, asker, error, had_effect=False)
 
     def _hand_over(self, now: Now, push: PushNumber) -> None:
         settle, key = self._pushes[push]

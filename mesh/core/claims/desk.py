@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from mesh.core.claims.board import OwnerSession
+from mesh.core.claims.burying import Burying
 from mesh.core.claims.claiming import Claiming
 from mesh.core.claims.dominance import dominating_ids
 from mesh.core.claims.ledger import DeskParts, Ledger, Liveness, TaskGossip, wall_ms
@@ -52,6 +53,7 @@ __all__ = ["Desk", "DeskParts", "Liveness", "TaskGossip"]
 
 NAME_BYTES_MAX = 64
 Idempotent = TaskSubmit | TaskClaim | TaskComplete | TaskFail | TaskRelease | TaskCancel
+Durable = Idempotent | TaskStart | TaskResume
 
 
 class Desk:
@@ -62,6 +64,7 @@ class Desk:
         self._ledger = Ledger(parts)
         self._claiming = Claiming(self._ledger)
         self._writing = Writing(self._ledger)
+        self._burying = Burying(self._ledger)
         self._returning = Returning(self._ledger, self._claiming, self._writing)
         self._waking = Waking(self._ledger, self._claiming, self._writing)
         self._queries = Queries(self._ledger)
@@ -145,6 +148,7 @@ class Desk:
     def handle_committed(self, now: Now, number: CommitNumber) -> None:
         """Everything up to this commit is on disk."""
         self.start(now)
+        self._ledger.disk_error = None
         waits = self._ledger.commit_waits
         while waits and waits[0].number <= number:
             waits.popleft().done(now)
@@ -158,6 +162,7 @@ class Desk:
             f"this node cannot write to its disk: {reason}",
             "free space or repair the disk, then try again",
         )
+        self._ledger.disk_error = error
         waits = self._ledger.commit_waits
         failed = [wait for wait in waits if wait.number == number]
         self._ledger.commit_waits = deque(wait for wait in waits if wait.number != number)
@@ -243,6 +248,8 @@ class Desk:
         return True
 
     def _write(self, now: Now, asker: Asker, command: Command) -> bool:
+        if isinstance(command, Durable):
+            self._ledger.check_disk()
         match command:
             case TaskSubmit():
                 self._writing.submit(now, asker, command)
@@ -301,7 +308,7 @@ class Desk:
             case "kind":
                 self._ledger.stirred[subject] = None
             case "claim":
-                self._claiming.handle_claim_deadline(subject)
+                self._claiming.handle_claim_deadline(now, subject)
             case "wait":
                 self._queries.handle_wait_over(now, subject)
             case "settle":
@@ -310,6 +317,8 @@ class Desk:
                 self._claiming.handle_push_old(now, subject)
             case "copies":
                 self._writing.check_copies(now, subject)
+            case "bury":
+                self._burying.handle_due(now, subject)
             case _:
                 self._handle_grace_due(now, due)
 
@@ -343,6 +352,7 @@ class Desk:
         if record is None:
             return
         self._claiming.evaluate(now, task)
+        self._burying.evaluate(now, record)
         self._claiming.check_lost(now, task)
         self._show(now, record, silent=False)
         if record.state in TERMINAL:

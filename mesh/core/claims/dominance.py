@@ -49,6 +49,17 @@ def dominating_ids(table: Table, verified: Verified[Any]) -> list[FactId]:
     return told[-FACTS_TOLD_MAX:]
 
 
+def counts(table: Table, verified: Verified[Any]) -> bool:
+    """Whether the claim that a fact stands up for is valid here, so that it keeps others away."""
+    cited = cited_task(verified)
+    if cited is None:
+        return True
+    task, claim_id = cited
+    record = table.record(task)
+    view = None if record is None else view_of(record, claim_id)
+    return view is not None and view.valid
+
+
 def view_of(record: Record, claim: FactId) -> ClaimView | None:
     """Return the view of one claim."""
     return next((view for view in record.claims if view.fact.id == claim), None)

@@ -116,6 +116,8 @@ class Ledger:
     commit_waits: deque[CommitWait] = field(default_factory=deque)
     under_way: int = 0
     """Durable writes that wait for copies."""
+    disk_error: LocalError | None = None
+    """Why nothing can be promised now: a commit failed, and is not yet made up for."""
     samples: Samples = field(init=False)
     sessions: Sessions = field(init=False)
     requests: Requests = field(init=False)
@@ -145,11 +147,16 @@ class Ledger:
         self.counts[name] = self.counts.get(name, 0) + 1
 
     def publish(
-        self, now: Now, facts: Sequence[TaskFact], want: Want = Want.NOTHING
+        self,
+        now: Now,
+        facts: Sequence[TaskFact],
+        want: Want = Want.NOTHING,
+        cited: Sequence[Verified[Any]] = (),
     ) -> tuple[PushNumber, list[Verified[Any]]]:
         """Sign own facts, count them in the table, and spread them once they are on disk.
 
-        Raises LocalError, with nothing changed, when the table has no room.
+        What they cite goes ahead of them in the same push: a receipt stands for both. Raises
+        LocalError, with nothing changed, when the table has no room.
         """
         verified: list[Verified[Any]] = list(self.parts.author.sign(facts))
         for place, fact in enumerate(verified):
@@ -160,16 +167,15 @@ class Ledger:
                     self.parts.gossip.publish(now, Family.TASKS, verified[:place], want)
                 raise table_full(full) from None
             self.sight(now, fact)
-        return self.parts.gossip.publish(now, Family.TASKS, verified, want), verified
+        push = self.parts.gossip.publish(now, Family.TASKS, [*cited, *verified], want)
+        return push, verified
 
-    def publish_evidence(self, now: Now, fact: Verified[Any], evidence: Evidence) -> None:
-        """Copy the membership fact a claim will cite into the family of task facts."""
+    def take_evidence(self, evidence: Evidence) -> None:
+        """Count the membership fact that a claim will cite; it is published with the claim."""
         try:
             self.mark(self.parts.table.add_evidence(evidence))
         except RemoteError as full:
             raise table_full(full) from None
-        if not self.parts.gossip.holds(Family.TASKS, fact.id):
-            self.parts.gossip.publish(now, Family.TASKS, [fact])
 
     def mark(self, tasks: Iterable[TaskId]) -> None:
         """Have a second look at these tasks before the turn ends."""
@@ -225,6 +231,11 @@ class Ledger:
     def check_room(self) -> None:
         """Raise LocalError when too many requests are under way."""
         self.waiters.check_room(len(self.commit_waits) + self.under_way)
+
+    def check_disk(self) -> None:
+        """Raise LocalError while the disk fails: what cannot be kept is not begun."""
+        if self.disk_error is not None:
+            raise self.disk_error
 
     def record(self, text: str) -> Record:
         """Return the record of a task as a client names it; raises LocalError(not_found)."""

@@ -36,7 +36,7 @@ from mesh.core.commands import (
 from mesh.core.effects import Json
 from mesh.core.errors import LocalError
 from mesh.core.gossip.vocabulary import PushNumber, Want
-from mesh.core.identity import NodeId, TaskId, dot_task_id, task_text
+from mesh.core.identity import FactId, NodeId, TaskId, dot_task_id, task_text
 from mesh.core.instants import Now, later
 from mesh.core.snapshot import TaskState
 
@@ -52,6 +52,8 @@ class Write:
     task: TaskId
     body: dict[str, Json]
     copies: Copies
+    spec: FactId | None = None
+    """What a submit has put into the table; None: the write was a completion."""
 
 
 @dataclass(slots=True)
@@ -69,12 +71,13 @@ class Writing:
         self.ledger.check_room()
         spec = self._spec(now, command)
         want = self._want(command.copies)
-        push, _ = self.ledger.publish(now, [spec], want)
+        push, (fact,) = self.ledger.publish(now, [spec], want)
         self._last_number += 1
         self.ledger.count("submitted")
         self.ledger.requests.begin(now, asker.key, command)
         copies = self._copies(now, push, command.copies if want is Want.DURABLE else 1)
-        self._await_copies(Write(asker, spec.task, {"task": task_text(spec.task)}, copies))
+        body: dict[str, Json] = {"task": task_text(spec.task)}
+        self._await_copies(Write(asker, spec.task, body, copies, fact.id))
 
     def _spec(self, now: Now, command: TaskSubmit) -> Spec:
         note = entered_bytes(command.note, "note")
@@ -315,6 +318,10 @@ class Writing:
 
     def _failed(self, now: Now, push: PushNumber, error: LocalError) -> None:
         write = self._forget(push)
+        if write.spec is not None:
+            # Its rows are tried again: without this the task would be done, and done again for
+            # the client that submits it again.
+            self.ledger.publish(now, [Cancel(write.task, write.spec)])
         self.ledger.refuse(now, write.asker, error, had_effect=False)
 
     def handle_acknowledged(self, now: Now, push: PushNumber, peer: NodeId) -> None:

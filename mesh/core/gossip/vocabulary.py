@@ -51,9 +51,10 @@ class Receiver(Protocol):
         ...
 
     def knows_better(self, now: Now, verified: Verified[Any], peer: NodeId) -> bool:
-        """Whether a pushed fact is beaten here; then the peer has been told by what.
+        """Whether a pushed fact is beaten here, of which the peer has been told, or cannot count.
 
-        A receipt for it is withheld: to acknowledge is to say "and I know of nothing greater".
+        A receipt for it is withheld: to acknowledge is to say "it counts here, and I know of
+        nothing greater".
         """
         ...
 

@@ -19,6 +19,7 @@ GRACE = b"g"
 PUBLISH = b"p"
 RANDOM = b"r"
 REDIAL = b"l"
+HEAL = b"h"
 CUT = b"c"
 REFUTE = b"f"
 

@@ -12,6 +12,7 @@ from mesh.core.membership.agenda import (
     DECIDE,
     EDGE,
     GRACE,
+    HEAL,
     PUBLISH,
     RANDOM,
     REDIAL,
@@ -22,6 +23,7 @@ from mesh.core.membership.court import Court, open_accusation_untrusted
 from mesh.core.membership.edges import Edges
 from mesh.core.membership.facts import Accusation, Presence
 from mesh.core.membership.ground import Ground, MembershipParts, OwnPresence
+from mesh.core.membership.healing import Healing
 from mesh.core.membership.intake import Intake
 from mesh.core.membership.lifecycle import Lifecycle
 from mesh.core.membership.local_health import LocalHealth
@@ -54,6 +56,7 @@ class Membership:
         self._edges = Edges(self._ground)
         self._lifecycle = Lifecycle(self._ground)
         self._court = Court(self._ground, self._edges, self._lifecycle)
+        self._healing = Healing(self._ground, self._edges, self._lifecycle)
         self._own = OwnRecord(self._ground)
         self._intake = Intake(self._ground, self._edges, self._lifecycle, self._court, self._own)
         self._events: list[MemberEvent] = []
@@ -65,7 +68,7 @@ class Membership:
         """Publish the own presence and begin to watch; raises LocalError when it is too large."""
         self._own.start(now)
         self._agenda.set(RANDOM, self._ground.spread(now, self._params.random_probe_s))
-        self._agenda.set(REDIAL, self._ground.spread(now, self._params.dead_redial_s))
+        self._agenda.set(REDIAL, self._healing.redial_at(now))
         self._settle(now)
 
     def accept(self, now: Now, verified: Verified[Any]) -> bool:
@@ -81,12 +84,12 @@ class Membership:
             raise RemoteError(Refusal.UNKNOWN_SENDER, "no presence of this peer is known")
         if kind == Ping.KIND:
             self._edges.answer(peer, Ping.decode_untrusted(body).sequence)
-            self._notice(now, member)
+            self._healing.notice(now, member)
         elif kind == Ack.KIND:
             heard_us_at = self._edges.take_ack(now, member, Ack.decode_untrusted(body).sequence)
             if heard_us_at is not None:
                 self._witness(now, member, heard_us_at)
-            self._notice(now, member)
+            self._healing.notice(now, member)
         else:
             self._handle_vote(now, member, kind, body)
         self._settle(now)
@@ -97,6 +100,8 @@ class Membership:
         if member is None:
             return
         member.heard_at = now.instant
+        if member.is_down:
+            self._healing.heard(now, member)
         if echo_age_s is not None and echo_age_s <= self._echo_fresh_s:
             self._witness(now, member, Instant(now.instant - echo_age_s))
             if self._table.is_stale:
@@ -284,22 +289,10 @@ class Membership:
         member.reached_at = max(member.reached_at, heard_us_at)
         if member.suspicion is not None or member.askers or member.local:
             self._court.reached(now, member, heard_us_at)
+        if member.verdict is not None and member.is_here:
+            self._healing.warn(now, member)
         if self._own.is_accused:
             self._own.reached(member.id, heard_us_at)
-
-    def _notice(self, now: Now, member: Member) -> None:
-        """Tell a member that is held to be down, so that it can refute.
-
-        Only pings and acks are answered so: a notice is never answered with a notice.
-        """
-        verdict = member.verdict
-        pause_s = self._params.refutation_window_s
-        if verdict is None or not member.is_down or now.instant < member.noticed_at + pause_s:
-            return
-        if self._ground.is_held(verdict):
-            member.noticed_at = now.instant
-            self._parts.gossip.tell(now, member.id, Family.MEMBERS, [verdict.id])
-            self._parts.gossip.start_sync(now, member.id)
 
     def _fire(self, now: Now, key: bytes) -> None:
         if len(key) == 1:
@@ -325,8 +318,10 @@ class Membership:
             self._probe_somebody(now)
             self._agenda.set(RANDOM, self._ground.spread(now, self._params.random_probe_s))
         elif key == REDIAL:
-            self._redial(now)
-            self._agenda.set(REDIAL, self._ground.spread(now, self._params.dead_redial_s))
+            self._healing.redial(now)
+            self._agenda.set(REDIAL, self._healing.redial_at(now))
+        elif key == HEAL:
+            self._healing.dial(now)
         elif key == REFUTE:
             self._own.announce(now)
         else:
@@ -357,14 +352,6 @@ class Membership:
             member = self._table.get(self._parts.rng.choice(here))
             if member is not None and member.probe is None:
                 self._edges.nudge(now, member)
-
-    def _redial(self, now: Now) -> None:
-        """Ping a random member that is down: a partition that heals must be noticed."""
-        down, here = list(self._table.down), len(self._table.here) + 1
-        if down and self._parts.rng.random() < max(len(down), 1) / here:
-            member = self._table.get(self._parts.rng.choice(down))
-            assert member is not None
-            self._edges.nudge(now, member)
 
     def _postpone(self, now: Now, seconds: float) -> None:
         """Push all clocks that count against somebody."""

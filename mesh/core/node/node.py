@@ -304,6 +304,9 @@ class Node:
             case LoopLag(lag_s):
                 if self.participant is not None:
                     self.participant.membership.handle_lag(now, lag_s)
+                    if lag_s >= self.setup.params.membership.suspend_gap_s:
+                        # A process that was stopped is as late as a host that slept.
+                        self.participant.desk.handle_suspend(now)
             case _:
                 assert_never(event)
 

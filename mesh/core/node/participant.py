@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mesh.core.claims.desk import Desk
-from mesh.core.claims.dominance import dominating_ids
-from mesh.core.claims.facts import CLAIM_CONTEXTS, Claim, Evidence, TaskFact
+from mesh.core.claims.dominance import counts, dominating_ids
+from mesh.core.claims.facts import CLAIM_CONTEXTS, Evidence, TaskFact
 from mesh.core.claims.table import Table
 from mesh.core.effects import Effect
 from mesh.core.errors import Refusal, RemoteError
@@ -128,13 +128,14 @@ class Participant:
         return True
 
     def knows_better(self, now: Now, verified: Verified[Any], peer: NodeId) -> bool:
-        """Whether a pushed fact is beaten here; whoever pushed it is told by what."""
-        if not isinstance(verified.fact, Claim):
-            return False
+        """Whether a pushed fact is beaten here, or does not count yet for want of what it cites.
+
+        Whoever pushed a beaten one is told by what.
+        """
         ids = dominating_ids(self.table, verified)
         if ids:
             self.gossip.tell(now, peer, Family.TASKS, ids)
-        return bool(ids)
+        return bool(ids) or not counts(self.table, verified)
 
     def handle_acknowledged(self, now: Now, push: PushNumber, peer: NodeId, durable: bool) -> None:
         """A peer holds what was pushed."""

@@ -1,0 +1,96 @@
+"""Coming back together: who is down is dialled for ever, and all at once when one of them is heard.
+
+A conclusion that a node drew alone is shared with nobody, so nobody else can tell it that it was
+wrong: whoever it gave up must be dialled by itself. One of them heard means that a partition has
+healed, and the others are not left to the slow redial. Those against whom a verdict stands hear
+of it from the first who knows it and is in contact; they refute once, and gossip does the rest.
+"""
+
+from mesh.core.gossip.vocabulary import Family
+from mesh.core.identity import NodeId
+from mesh.core.instants import Instant, Now, later
+from mesh.core.membership.agenda import HEAL
+from mesh.core.membership.edges import Edges
+from mesh.core.membership.ground import Ground
+from mesh.core.membership.lifecycle import Lifecycle
+from mesh.core.membership.member import LONG_AGO, Member
+
+DIALS_PER_TURN = 8
+TURN_S = 0.1
+"""Between two turns of dialling, jittered."""
+DIALS_MAX = 256
+"""Dialled because one was heard; whoever is beyond is left to the slow redial."""
+
+
+class Healing:
+    """Everything this node does about members that are down."""
+
+    def __init__(self, ground: Ground, edges: Edges, lifecycle: Lifecycle) -> None:
+        self._ground = ground
+        self._edges = edges
+        self._lifecycle = lifecycle
+        self._waiting: list[NodeId] = []
+        self._began = LONG_AGO
+
+    def redial(self, now: Now) -> None:
+        """Ping a random member that is down: a partition that heals must be noticed."""
+        table, rng = self._ground.table, self._ground.parts.rng
+        down, here = list(table.down), len(table.here) + 1
+        if rng.random() * here < len(down):
+            member = table.get(rng.choice(down))
+            assert member is not None
+            self._edges.nudge(now, member)
+
+    def redial_at(self, now: Now) -> Instant:
+        """Return when to redial next: sooner where there are few who do."""
+        params = self._ground.params
+        share = self._edges.quiet_s / params.edge_quiet_s
+        return self._ground.spread(now, params.dead_redial_s * share)
+
+    def heard(self, now: Now, member: Member) -> None:
+        """A member that is down was heard: does it hear us, and who else is back?"""
+        params = self._ground.params
+        asked = member.asked
+        if asked is None or now.instant >= later(asked[1], params.probe_rto_high_s):
+            self._edges.nudge(now, member)
+        if self._waiting or now.instant < later(self._began, params.probe_rto_high_s):
+            return
+        lost = [node for node in self._lifecycle.lost if node != member.id]
+        if lost:
+            self._began = now.instant
+            self._waiting = self._ground.parts.rng.sample(lost, min(len(lost), DIALS_MAX))
+            self._ground.agenda.set(HEAL, self._ground.spread(now, TURN_S))
+
+    def dial(self, now: Now) -> None:
+        """Ping some of those who may be back as well."""
+        turn, self._waiting = self._waiting[:DIALS_PER_TURN], self._waiting[DIALS_PER_TURN:]
+        for node in turn:
+            member = self._ground.table.get(node)
+            if member is not None and member.is_down:
+                self._edges.nudge(now, member)
+        if self._waiting:
+            self._ground.agenda.set(HEAL, self._ground.spread(now, TURN_S))
+
+    def notice(self, now: Now, member: Member) -> None:
+        """Tell a member that is held to be down, so that it can refute.
+
+        Only pings and acks are answered so: a notice is never answered with a notice.
+        """
+        if member.is_down and self._tell(now, member):
+            self._ground.parts.gossip.start_sync(now, member.id)
+
+    def warn(self, now: Now, member: Member) -> None:
+        """Tell a member that is here of a verdict that others have come to."""
+        if member.id in self._edges.members:
+            self._tell(now, member)
+
+    def _tell(self, now: Now, member: Member) -> bool:
+        verdict, ground = member.verdict, self._ground
+        pause_s = ground.params.refutation_window_s
+        if verdict is None or now.instant < later(member.noticed_at, pause_s):
+            return False
+        if not ground.is_held(verdict):
+            return False
+        member.noticed_at = now.instant
+        ground.parts.gossip.tell(now, member.id, Family.MEMBERS, [verdict.id])
+        return True
