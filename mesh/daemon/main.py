@@ -3,9 +3,11 @@
 import json
 import os
 import random
+import resource
 import signal
 import socket
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -119,6 +121,14 @@ class Front:
         self.requests += 1
         self.shell.notice(CommandReceived(OWN_CLIENT, self.requests, command, os.getuid()))
 
+    def counters(self) -> dict[str, int]:
+        """Return what this process has cost so far, with the figures of its sockets and disk."""
+        own = {
+            "process_cpu_ms": int(time.process_time() * 1000),
+            "process_resident_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        }
+        return own if self.shell is None else own | self.shell.counters()
+
     def leave(self) -> None:
         """Ask the node to say goodbye."""
         self._ask(NodeLeave())
@@ -223,6 +233,7 @@ def _setup(
         tags=options.tags,
         rows=rows,
         version=version("mesh"),
+        driver_counters=front.counters,
     )
 
 

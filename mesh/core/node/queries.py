@@ -142,6 +142,7 @@ class Queries:
         counters = participant.counters | participant.transport.counters
         for part in (participant.gossip, participant.desk):
             counters |= part.counters()
+        counters |= self.setup.driver_counters()
         return counters | {"verifications": participant.verifier.verifications}
 
     def _identity(self) -> dict[str, Json]:

@@ -1,6 +1,6 @@
 """What a node is given when it is made."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mesh.core.crypto.suite import SigningKey, Suite
@@ -40,3 +40,5 @@ class NodeSetup:
     tags: tuple[tuple[str, str], ...] = ()
     rows: Rows | None = None
     version: str = "0"
+    driver_counters: Callable[[], Mapping[str, int]] = dict
+    """Figures of whatever drives the node (CPU, memory, sockets, disk), for status only."""

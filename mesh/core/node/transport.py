@@ -16,6 +16,7 @@ from mesh.core.params import LinkParams
 from mesh.core.wire.envelope import SignedFact
 from mesh.core.wire.frame import FRAME_HEADER_BYTES, encode_frame
 
+SHOWN_ALWAYS = ("datagrams_sent", "bytes_sent", "datagrams_received", "bytes_received")
 URGENT_KINDS = 20
 """Kinds below this are probes and their kin: they go first."""
 
@@ -57,7 +58,7 @@ class Transport:
     """Presence and certificate chain as they are now, encoded."""
     silent_s: float
     """A peer not heard for this long is greeted along with whatever is sent to it."""
-    counters: dict[str, int] = field(default_factory=dict)
+    counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SHOWN_ALWAYS, 0))
     _sources: OrderedDict[Address, Bucket] = field(default_factory=OrderedDict)
     _relays: Bucket | None = None
 
