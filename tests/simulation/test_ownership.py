@@ -4,6 +4,7 @@ import pytest
 
 from mesh.core.snapshot import Status, TaskState
 from mesh.sim.agent import Habits
+from mesh.sim.network import Duplicate, Reorder, uniform
 from mesh.sim.scenario import Refused
 from tests.simulation.conftest import MeshOf
 
@@ -203,3 +204,39 @@ def test_a_node_that_leaves_gives_its_work_back_at_once(meshes: MeshOf) -> None:
     took = mesh.run_until(lambda: mesh["b"].members()["a"] is Status.LEFT, limit_s=5)
     assert took < 3
     mesh["b"].claim("build", wait_s=2.0)
+
+
+def test_m17_an_empty_disk_and_peers_rebuild_equal_state(meshes: MeshOf) -> None:
+    mesh = meshes(4)
+    for number in range(12):
+        label = f"t{number}"
+        mesh["abcd"[number % 4]].claim(label)
+        mesh["abcd"[number % 4]].start(label)
+        if number % 3:
+            mesh["abcd"[number % 4]].complete(label)
+    mesh.run_until(mesh.converged)
+    before = {view.id: view for view in mesh["b"].snapshot().tasks}
+    mesh.world.destroy_disk("c")
+    mesh.world.start("c")
+    mesh.run_until(lambda: mesh["c"].members().get("a") is Status.ALIVE)
+    mesh.run_until(lambda: len(mesh["c"].snapshot().tasks) == 12, 30)
+    rebuilt = {view.id: view for view in mesh["c"].snapshot().tasks}
+    mesh.run(s=3)
+    assert {id_: view.result_token for id_, view in rebuilt.items()} == {
+        id_: view.result_token for id_, view in before.items()
+    }
+
+
+def test_m17_duplicates_and_reordering_change_nothing(meshes: MeshOf) -> None:
+    mesh = meshes(4)
+    rng = mesh.world.rng
+    mesh.world.add_rule(Duplicate(rng, 0.3, uniform(rng, 0.0, 0.05)))
+    mesh.world.add_rule(Reorder(rng, 0.3, uniform(rng, 0.0, 0.05)))
+    for number in range(20):
+        label = f"t{number}"
+        mesh["abcd"[number % 4]].claim(label)
+        mesh["abcd"[number % 4]].start(label)
+        mesh["abcd"[number % 4]].complete(label)
+    mesh.run_until(mesh.converged)
+    assert all(mesh.starts(f"t{number}") == 1 for number in range(20))
+    assert all(mesh.everyone_agrees(f"t{number}") for number in range(20))
