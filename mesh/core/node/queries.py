@@ -26,6 +26,7 @@ from mesh.core.snapshot import MemberView, Status, TaskState
 
 API_VERSION = 1
 WAITS_MAX = 256
+ADMINS_WANTED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +125,21 @@ class Queries:
                 "admins": len(participant.trust.admins()),
                 "members": members,
             },
+            "warnings": self._warnings(),
             "tasks": self._task_counts(),
             "counters": dict(sorted(self.counters().items())),
         }
+
+    def _warnings(self) -> list[Json]:
+        participant = self.participant
+        warnings: list[Json] = []
+        if len(participant.trust.admins()) < ADMINS_WANTED and participant.known_alive:
+            warnings.append("fewer than two admins: if the one is lost, nobody can join any more")
+        if participant.membership.isolated:
+            warnings.append("isolated: more than half of the links of this node look dead")
+        if participant.trust.genesis.fact.open:
+            warnings.append("this mesh is OPEN: everybody who reaches it takes part")
+        return warnings
 
     def _task_counts(self) -> dict[str, Json]:
         counts = dict.fromkeys((str(state) for state in TaskState), 0)
