@@ -91,7 +91,7 @@ class Attachment:
     async def _watch_pulse(self, client: TrioClient) -> None:
         """Return once the connection is closed or the node is silent."""
         while not client.closed.is_set():
-            with trio.move_on_after(NODE_LOST_S) as patience:
+            with trio.move_on_at(self.heard_at + NODE_LOST_S) as patience:
                 try:
                     await client.call("hello")
                 except NodeUnreachable:

@@ -25,6 +25,8 @@ from mesh.daemon.runner import Ending, Finished
 GIVE_BACK = 75
 """EX_TEMPFAIL of sysexits.h: the command wants the task to be done later or elsewhere."""
 POLL_S = 30.0
+ORPHAN_GRACE_S = 1.0
+"""Without its node a command has this long to obey: others may soon take its task over."""
 PAUSE_S = 1.0
 """After a refusal, and after a task was given back: it would come at once again."""
 ERROR_BYTES_MAX = 600
@@ -48,6 +50,7 @@ class Runs(Protocol):
         input_bytes: bytes,
         environment: Mapping[str, str],
         cancel: trio.Event,
+        hurry: trio.Event | None = None,
     ) -> Finished:
         """Run one command to its end."""
         ...
@@ -74,6 +77,8 @@ class Job:
     handle: str
     payload: bytes
     cancel: trio.Event = field(default_factory=trio.Event)
+    hurry: trio.Event = field(default_factory=trio.Event)
+    """Set: what is left of the grace is over."""
     stop: Stop | None = None
     reason: str = ""
 
@@ -175,8 +180,12 @@ class Worker:
                 await self._attachment.up.wait()
                 continue
             self._say_once(f"the node is gone for {NODE_LOST_S:g} s")
-            for job in self.jobs.values():
+            orphans = list(self.jobs.values())
+            for job in orphans:
                 job.end(Stop.NODE_LOST)
+            await trio.sleep(ORPHAN_GRACE_S)
+            for job in orphans:
+                job.hurry.set()
 
     # --- one slot
 
@@ -215,14 +224,18 @@ class Worker:
     async def _work(self, job: Job) -> bool:
         """Do one job from start to end; returns whether to pause before the next."""
         if self._draining:
-            await self._write(job, "task.release")
+            await self._write_kindly(job, "task.release")
             return False
         begun = trio.current_time()
         try:
             await self._write(job, "task.start")
             if job.stop is None:
                 finished = await self._runner.run(
-                    self._options.command, job.payload, self._environment(job), job.cancel
+                    self._options.command,
+                    job.payload,
+                    self._environment(job),
+                    job.cancel,
+                    job.hurry,
                 )
             else:
                 finished = Finished(Ending.CANCELED, 0, b"", b"")

@@ -277,7 +277,9 @@ async def _serve(
     for warning in warnings_about(options, sockets.address, advertised[0]):
         say(f"warning: {warning}")
     if setup.founding is not None:
-        say(f"new mesh: its root key is in {log.path.parent}, not encrypted; keep a copy of it safe")
+        say(
+            f"new mesh: its root key is in {log.path.parent}, not encrypted; keep a copy of it safe"
+        )
     return await _drive(Node(setup), plan, front)
 
 

@@ -80,11 +80,13 @@ class Runner:
         input_bytes: bytes,
         environment: Mapping[str, str],
         cancel: trio.Event,
+        hurry: trio.Event | None = None,
     ) -> Finished:
         """Run one command to its end, with exactly this environment and a mark of ours.
 
         Once `cancel` is set, or when the caller is cancelled, its whole group gets SIGTERM and,
-        after the grace, SIGKILL. Raises LocalError if the command can not be started.
+        after the grace or once `hurry` is set, SIGKILL. Raises LocalError if the command can not
+        be started.
         """
         process = await self._start(argv, environment)
         captured = _Captured()
@@ -97,7 +99,7 @@ class Runner:
                 try:
                     ending = await _first_of(process, cancel, captured.overflowed)
                 finally:
-                    await self._end(process, at_once=ending is Ending.EXITED)
+                    await self._end(process, hurry, at_once=ending is Ending.EXITED)
                 pipes.cancel_scope.deadline = trio.current_time() + self._bounds.drain_s
         finally:
             with trio.CancelScope(shield=True):
@@ -134,13 +136,17 @@ class Runner:
         self._tell(f"+{process.pid}\n")
         return process
 
-    async def _end(self, process: trio.Process, *, at_once: bool) -> None:
+    async def _end(self, process: trio.Process, hurry: trio.Event | None, *, at_once: bool) -> None:
         """See to it that the whole group is gone; the leader stays unreaped until then."""
         with trio.CancelScope(shield=True):
             if not at_once:
                 os.killpg(process.pid, signal.SIGTERM)
-                with trio.move_on_after(self._bounds.grace_s):
-                    await _exited(process)
+                with trio.move_on_after(self._bounds.grace_s) as grace:
+                    async with trio.open_nursery() as nursery:
+                        if hurry is not None:
+                            nursery.start_soon(_cancel_once, hurry, grace)
+                        await _exited(process)
+                        nursery.cancel_scope.cancel()
             os.killpg(process.pid, signal.SIGKILL)
             await _exited(process)
         del self._groups[process.pid]
@@ -206,6 +212,11 @@ class Runner:
         assert not self._groups, "commands are still running"
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(self._dismiss_keeper)
+
+
+async def _cancel_once(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
 
 
 async def _first_of(process: trio.Process, cancel: trio.Event, overflowed: trio.Event) -> Ending:

@@ -83,7 +83,7 @@ def test_cancel_stops_the_process_group_of_the_worker(real_mesh: RealMesh, folde
 def test_a_worker_that_lost_its_node_stops_its_command(real_mesh: RealMesh, folder: Path) -> None:
     first, second = real_mesh.start(2)
     mark = folder / "pid"
-    worker(second, "long", "sh", "-c", f"echo $$ > {mark}; sleep 300")
+    worker(second, "long", "sh", "-c", f"trap '' TERM; echo $$ > {mark}; sleep 300")
     task = mesh(first, "task", "submit", "long", "-q").strip()
     wait_for("the worker", lambda: mark.exists() and mark.read_text().strip() != "", 15)
     child = int(mark.read_text())

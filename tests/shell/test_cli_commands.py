@@ -403,6 +403,32 @@ async def test_watched_members_go_on_with_changes(tmp_path: Path) -> None:
         process.terminate()
 
 
+@pytest.mark.parametrize(
+    ("option", "listed", "changed"),
+    [
+        ("--jsonl", {"v": 1, "member": MEMBER}, {"v": 1, "topic": "member", "node": "aa11"}),
+        ("-q", "aa11", "aa11"),
+    ],
+)
+async def test_watched_members_come_as_lines(
+    option: str, listed: object, changed: object, tmp_path: Path
+) -> None:
+    script: dict[type[Command], Answer] = {MemberList: answering({"members": [MEMBER]})}
+    async with fake_node(tmp_path, script) as node, trio.open_nursery() as nursery:
+        arguments = [sys.executable, "-m", "mesh", "members", "--watch", "--socket", node.path]
+        process = await nursery.start(
+            partial(trio.run_process, [*arguments, option], stdout=subprocess.PIPE, check=False)
+        )
+        await tell_once_watched(node, "member", {"node": "aa11"})
+        printed = b""
+        with trio.fail_after(PATIENCE_S):
+            while printed.count(b"\n") < 2:
+                printed += await process.stdout.receive_some()
+        process.terminate()
+        lines = printed.decode().splitlines()
+        assert (lines if option == "-q" else list(map(json.loads, lines))) == [listed, changed]
+
+
 async def test_reader_that_has_enough_is_no_traceback(tmp_path: Path) -> None:
     many = {"members": [MEMBER] * 5000}
     async with fake_node(tmp_path, {MemberList: answering(many)}) as node:

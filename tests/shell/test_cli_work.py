@@ -97,7 +97,7 @@ async def test_cancel_ends_the_whole_process_group(tmp_path: Path) -> None:
         async with work(node, "--kind", "k", "--grace", "5s", "--", "sh", "-c", command):
             line = await trio.to_thread.run_sync(pids.read_text)
             handles = [os.pidfd_open(int(pid)) for pid in line.split()]
-            client = node.asked(TaskStart) and node.received[-1].client
+            client = node.received[-1].client
             node.server.notify("task.lost", {"token": "token-1", "reason": "canceled"}, client)
             for handle in handles:
                 await trio.lowlevel.wait_readable(handle)
@@ -116,7 +116,7 @@ async def test_stubborn_command_is_killed_after_the_grace(tmp_path: Path) -> Non
         ) as process:
             handle = os.pidfd_open(int(await trio.to_thread.run_sync(pids.read_text)))
             process.send_signal(signal.SIGTERM)
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGINT)  # the second one: do not wait for the command
             await trio.lowlevel.wait_readable(handle)
             os.close(handle)
             assert await process.wait() == 0
@@ -128,13 +128,13 @@ async def test_sigterm_lets_the_command_end(tmp_path: Path) -> None:
     os.mkfifo(gate)
     async with fake_node(tmp_path, script(b"")) as node:
         async with work(node, "--kind", "k", "--", "sh", "-c", f"cat {gate}") as process:
-            opened = await trio.to_thread.run_sync(partial(gate.open, "wb"))
+            opened = await trio.to_thread.run_sync(os.open, gate, os.O_WRONLY)
             process.terminate()
             poll = select.poll()
             poll.register(opened, select.POLLERR)
             assert not poll.poll(200), "the command must not be ended"
-            opened.write(b"through the gate")
-            opened.close()
+            os.write(opened, b"through the gate")
+            os.close(opened)
             assert await process.wait() == 0
         assert base64.b64decode(node.asked(TaskComplete)[0].output) == b"through the gate"
         assert len(node.asked(TaskClaim)) == 1

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from mesh.core.errors import LocalError
 from mesh.daemon.runner import Ending, Finished, Runner, RunnerBounds
@@ -167,6 +168,26 @@ async def test_a_command_that_ignores_sigterm_is_killed_after_its_grace(fifo: Pa
         nursery.start_soon(task)
         (grandchild,) = await pids_in(fifo, 1)
         cancel.set()
+    assert (finished[0].ending, finished[0].exit_code) == (Ending.CANCELED, -signal.SIGKILL)
+    wait_gone(grandchild)
+
+
+async def test_hurry_ends_what_is_left_of_the_grace(fifo: Path) -> None:
+    program = f"trap '' TERM; sleep 1000 & echo $! >{fifo}; wait"
+    cancel, hurry = trio.Event(), trio.Event()
+    finished: list[Finished] = []
+    async with Runner(RunnerBounds(grace_s=1000)) as runner, trio.open_nursery() as nursery:
+
+        async def task() -> None:
+            argv = ["sh", "-c", program]
+            finished.append(await runner.run(argv, b"", ENVIRONMENT, cancel, hurry))
+
+        nursery.start_soon(task)
+        (grandchild,) = await pids_in(fifo, 1)
+        cancel.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert not finished
+        hurry.set()
     assert (finished[0].ending, finished[0].exit_code) == (Ending.CANCELED, -signal.SIGKILL)
     wait_gone(grandchild)
 

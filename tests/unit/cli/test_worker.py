@@ -100,7 +100,9 @@ class FakeRunner:
         input_bytes: bytes,
         environment: Mapping[str, str],
         cancel: trio.Event,
+        hurry: trio.Event | None = None,
     ) -> Finished:
+        assert hurry is not None
         assert tuple(argv) == COMMAND
         self.inputs.append(input_bytes)
         self.environments.append(environment)
@@ -245,6 +247,21 @@ async def test_claim_lost_before_the_start_runs_nothing(
         await bench.until(lambda: bool(bench.said))
         assert bench.said[0].startswith("lost")
         assert not bench.runner.inputs
+
+
+@pytest.mark.parametrize(("name", "said"), [("no_task", 0), ("table_full", 1)])
+async def test_refused_claim_is_tried_again_and_told_once(
+    name: str, said: int, tmp_path: Path, clock: trio.testing.MockClock
+) -> None:
+    del clock
+    left = [refusing(name, "why")] * 3
+
+    def answer(command: TaskClaim) -> dict[str, Any]:
+        return left.pop()(command) if left else claim(1)
+
+    async with fake_node(tmp_path, script(TaskClaim=answer)), working(tmp_path) as bench:
+        await bench.until(lambda: bench.runner.running == 1)
+        assert bench.said == ["no claim: why"] * said
 
 
 async def test_lost_task_is_stopped_and_nothing_more_is_said_of_it(

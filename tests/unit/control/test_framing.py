@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mesh.control.framing import (
     BadRequest,
     LineSplitter,
+    Request,
     error_line,
     event_line,
     parse_request,
@@ -55,6 +56,32 @@ def test_endless_line_is_reported_once_and_takes_no_memory() -> None:
     assert reported == [None]
     assert splitter._buffer == b""
     assert splitter.receive(b"rest\nok\n") == [b"ok"]
+
+
+def request_or_refusal(line: bytes) -> Request | BadRequest:
+    try:
+        return parse_request(line)
+    except BadRequest as refused:
+        return refused
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.dictionaries(
+            st.sampled_from(["jsonrpc", "id", "method", "params", "x"]),
+            st.sampled_from(["2.0", 1, -1, 1 << 70, None, 0.5, [], {}, "m", "\x00", True]),
+        ).map(lambda frame: json.dumps(frame).encode()),
+    )
+)
+def test_any_line_is_a_request_or_refused(line: bytes) -> None:
+    taken = request_or_refusal(line)
+    if isinstance(taken, BadRequest):
+        assert taken.hint
+        answer = error_line(taken.id, taken)
+    else:
+        answer = result_line(taken.id, None)
+    assert json.loads(answer)["id"] == taken.id
 
 
 def test_request_is_id_method_and_params() -> None:

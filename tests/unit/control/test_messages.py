@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mesh.control.framing import LINE_BYTES_MAX, PAYLOAD_LINE_BYTES_MAX
 from mesh.control.messages import Watch, decode_command, describe, line_bytes_max, matches
@@ -85,6 +87,31 @@ def test_wrong_value_is_refused_with_its_place(
     error = refusal(method, params)
     assert error.name == "invalid_params"
     assert where in error.message
+
+
+def outcome(method: str, params: dict[str, Any]) -> str:
+    try:
+        decode_command(method, params)
+    except LocalError as refused:
+        return refused.name
+    return "taken"
+
+
+@given(
+    st.sampled_from([method.name for method in describe()]),
+    st.dictionaries(
+        st.sampled_from(["task", "kinds", "kind", "handle", "wait_s", "tags", "x", "members"]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+            lambda inner: (
+                st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
+            ),
+            max_leaves=5,
+        ),
+    ),
+)
+def test_any_params_are_a_command_or_refused(method: str, params: dict[str, Any]) -> None:
+    assert outcome(method, params) in {"taken", "invalid_params"}
 
 
 def test_texts_are_normalised_where_they_enter() -> None:
