@@ -23,6 +23,7 @@ COMMANDS = {
     "task": ("mesh.cli.tasks", "submit, look at, claim and finish tasks"),
     "work": ("mesh.cli.work", "make any program an agent: run it once per task"),
     "rpc": ("mesh.cli.node", "send one request to the control socket as it is"),
+    "sim": ("mesh.cli.simulate_options", "run real nodes in virtual time, through faults"),
     "demo": ("mesh.cli.demo_options", "start a few nodes here, work, and kill one of them"),
 }
 """Command -> the module that knows it, and what it does."""

@@ -94,7 +94,7 @@ def parse_request(line: bytes) -> Request:
     """Return the request in a line; raises BadRequest."""
     try:
         frame: object = msgspec.json.decode(line)
-    except (msgspec.DecodeError, RecursionError) as wrong:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
         raise BadRequest(
             "parse_error", f"not JSON: {wrong}", "send one JSON object per line, in UTF-8"
         ) from None

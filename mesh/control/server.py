@@ -71,13 +71,13 @@ class ControlServer:
 
     def notify(self, topic: str, body: Mapping[str, Json], client: ClientId | None = None) -> None:
         """Tell one client, or all that watch the topic."""
-        line = event_line(topic, body)
         if client is not None:
-            if client in self._clients:
-                self._clients[client].send(line)
-            return
-        for connection in list(self._clients.values()):
-            if connection.is_watching(topic):
+            told = [self._clients[client]] if client in self._clients else []
+        else:
+            told = [each for each in self._clients.values() if each.is_watching(topic)]
+        if told:
+            line = event_line(topic, body)
+            for connection in told:
                 connection.send(line)
 
     # --- serving

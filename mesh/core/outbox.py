@@ -34,6 +34,10 @@ class Outbox:
     messages: dict[NodeId, list[tuple[int, bytes]]] = field(default_factory=dict)
     bulk: dict[NodeId, list[tuple[int, bytes]]] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
+    is_urgent: bool = False
+    """Whether somebody waits for the next commit; otherwise it may wait for company."""
+    promised: int = 0
+    """Rows still to be put in before the commit leaves: their facts will be signed together."""
     effects: list[Effect] = field(default_factory=list)
 
     def send(self, peer: NodeId, message: Message) -> None:
@@ -52,8 +56,25 @@ class Outbox:
 
     def commit(self, *rows: Row) -> CommitNumber:
         """Make rows durable; returns the number to wait for."""
+        self.is_urgent = True
         self.rows.extend(rows)
         return self.next_commit
+
+    def keep(self, *rows: Row) -> CommitNumber:
+        """Make rows durable soon: nobody waits for them; returns the number of their commit."""
+        self.rows.extend(rows)
+        return self.next_commit
+
+    def promise(self) -> CommitNumber:
+        """Say that a row will be put in before the commit leaves; returns its number."""
+        self.is_urgent = True
+        self.promised += 1
+        return self.next_commit
+
+    @property
+    def rows_waiting(self) -> int:
+        """How many rows the next commit has by now."""
+        return len(self.rows) + self.promised
 
     def put(self, effect: Effect) -> None:
         """Ask for any other effect."""

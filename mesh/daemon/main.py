@@ -51,9 +51,6 @@ OWN_CLIENT = ClientId(0)
 """Requests of the daemon itself; control clients are numbered from 1."""
 FIRST_TICKET_S = 900.0
 SLOW_JOIN_S = 3.0
-SWITCH_S = 0.0005
-"""A thread that waits for the interpreter's lock gets it after so long: the writer, mostly, which
-otherwise waits 5 ms for a busy loop each time it comes back from the disk."""
 PERMISSION_NAMES = ("state_too_open", "state_foreign_owner", "permission")
 
 
@@ -70,7 +67,6 @@ def first_of(errors: BaseExceptionGroup[LocalError]) -> LocalError:
 
 def run(options: UpOptions) -> int:
     """Run a node until it leaves; returns the exit code of `mesh up`."""
-    sys.setswitchinterval(SWITCH_S)
     try:
         return trio.run(_run, options)
     except LocalError as error:

@@ -1,6 +1,7 @@
-"""The only loop that owns the node: inputs go in one by one, effects come out in order.
+"""The only loop that owns the node: inputs go in, effects come out in order.
 
-It never waits for the world. Effects are handed on (to a socket, a queue, the writer) and the loop
+What has come in together goes in together, so that it shares one commit, and datagrams. The loop
+never waits for the world. Effects are handed on (to a socket, a queue, the writer) and the loop
 goes on; what waits for a commit waits in the node, behind its number. There is one deadline, the
 node's, and one rule of fairness: before the node is told that time is up, what had already reached
 this machine is handled, so that an answer in the kernel's buffer never counts as silence.
@@ -36,8 +37,8 @@ class Driven(Protocol):
         """Begin."""
         ...
 
-    def handle(self, now: Now, each: Input, /) -> list[Effect]:
-        """Take one input."""
+    def handle_all(self, now: Now, inputs: Sequence[Input], /) -> list[Effect]:
+        """Take inputs that came together."""
         ...
 
     def handle_timeout(self, now: Now) -> list[Effect]:
@@ -73,6 +74,8 @@ class Pump:
         self._params = params
         self._reason: str | None = None
         self._planned = Instant(0.0)
+        self._deadline = Instant(0.0)
+        """The node's, as of the end of the last turn."""
         self._slept_s = around.clock.slept_s()
         self.lag_max_s = 0.0
 
@@ -86,9 +89,11 @@ class Pump:
         """Start the node, drive it, and return why it was stopped."""
         around = self._around
         self._perform(self._node.start(around.clock.now()))
+        self._deadline = self._node.next_deadline()
         task_status.started()
         while self._reason is None:
             await self._sleep()
+            around.poll()
             self._notice_gap_and_lag()
             self._handle_inputs()
             self._handle_deadline()
@@ -97,12 +102,11 @@ class Pump:
 
     def handle_outcomes(self) -> None:
         """Tell the node what the writer has decided."""
-        for outcome in self._around.outcomes():
-            self._handle(outcome)
+        self._handle(*self._around.outcomes())
 
     async def _sleep(self) -> None:
         now = self._around.clock.now().instant
-        self._planned = min(self._node.next_deadline(), Instant(now + HEARTBEAT_S))
+        self._planned = min(self._deadline, Instant(now + HEARTBEAT_S))
         await self._around.inbox.wait(self._planned - now)
 
     def _notice_gap_and_lag(self) -> None:
@@ -126,24 +130,26 @@ class Pump:
         return 0.0 if before_s is None else max(0.0, slept_s - before_s)
 
     def _handle_inputs(self) -> None:
-        self.handle_outcomes()
-        for each in self._around.inbox.take(INPUTS_PER_TURN):
-            self._handle(each)
+        self._handle(*self._around.outcomes(), *self._around.inbox.take(INPUTS_PER_TURN))
 
     def _handle_deadline(self) -> None:
-        if self._around.clock.now().instant < self._node.next_deadline():
+        if not self._is_due(self._around.clock.now()):
             return
         self._around.poll()
         self._handle_inputs()
         now = self._around.clock.now()
-        if now.instant < self._node.next_deadline():
-            return
-        self._perform(self._node.handle_timeout(now))
-        # A deadline that stays in the past would turn this loop into a hot one.
-        assert self._node.next_deadline() > now.instant
+        if self._is_due(now):
+            self._perform(self._node.handle_timeout(now))
+            # A deadline that stays in the past would turn this loop into a hot one.
+            assert not self._is_due(now)
 
-    def _handle(self, each: Input) -> None:
-        self._perform(self._node.handle(self._around.clock.now(), each))
+    def _is_due(self, now: Now) -> bool:
+        self._deadline = self._node.next_deadline()
+        return self._deadline <= now.instant
+
+    def _handle(self, *inputs: Input) -> None:
+        if inputs:
+            self._perform(self._node.handle_all(self._around.clock.now(), inputs))
 
     def _perform(self, effects: Sequence[Effect]) -> None:
         for effect in effects:

@@ -11,18 +11,36 @@ from dataclasses import dataclass, field
 
 from mesh.core.effects import Notify, Row
 from mesh.core.errors import RemoteError
-from mesh.core.identity import FactId, NodeId, PublicKey, task_text
+from mesh.core.identity import (
+    Boot,
+    FactId,
+    MeshId,
+    NodeId,
+    PublicKey,
+    boot_counter,
+    task_text,
+)
 from mesh.core.membership.facts import Presence
 from mesh.core.snapshot import MemberView, Snapshot, TaskState, TaskView
-from mesh.core.wire.envelope import SignedFact, Verifier, decode_signed_fact_untrusted
+from mesh.core.wire.envelope import (
+    ROOT_CONTEXT,
+    SignedFact,
+    decode_signed_fact_untrusted,
+    merkle_root,
+    pre_authentication,
+    root_payload,
+)
 from mesh.sim.history import Event, What
 from mesh.sim.host import Host
 from mesh.sim.world import World
 
 FACT_ROWS = "fact"
+RANK_CONTEXT = b"mesh-rank-v1\0"
 VIEWS_MAX = 4096
 EPOCH_DIGITS = 8
 """A token begins with its epoch: 32 bits in hex, of fixed width."""
+RETAINED_S = 5.0
+"""A disk that has been good for so long has taken what it refused before."""
 CALM_MARGIN_S = 60.0
 """What went wrong so long ago has no consequences any more."""
 DONE = (TaskState.COMPLETED, TaskState.CANCELED)
@@ -100,31 +118,34 @@ class SubmitsKept(Checker):
 class FactsSigned(Checker):
     """S2, S3, S7: who may write, what they signed, and that no presence is signed twice.
 
-    Looks at the rows that nodes keep facts in. Silent until the world knows its mesh id.
+    Looks at the rows that nodes keep facts in. Silent until the world knows its mesh id. Asks the
+    suite itself, for a node that fools its own verifier must not fool this one.
     """
 
     world: World
     facts: int = 0
-    _verifier: Verifier | None = None
+    _signed: dict[tuple[bytes, bytes], None] = field(default_factory=dict)
     _presences: dict[tuple[PublicKey, int, int], FactId] = field(default_factory=dict)
+    _boots: dict[tuple[PublicKey, int], Boot] = field(default_factory=dict)
 
     def handle_rows(self, host: Host, rows: Sequence[Row]) -> None:
         """A node asked for these rows to be made durable."""
-        if self.world.mesh_id is None:
+        mesh = self.world.mesh_id
+        if mesh is None:
             return
-        if self._verifier is None:
-            self._verifier = Verifier(self.world.suite, self.world.mesh_id)
         for row in rows:
             if row.kind == FACT_ROWS and row.value is not None:
-                self._check(host, self._verifier, row.key, row.value[1:])
+                self._check(host, mesh, row.key, row.value[1:])
 
-    def _check(self, host: Host, verifier: Verifier, key: bytes, value: bytes) -> None:
+    def _check(self, host: Host, mesh: MeshId, key: bytes, value: bytes) -> None:
         self.facts += 1
         try:
-            signed = decode_signed_fact_untrusted(value, verifier.mesh)
-            verifier.check(signed)
+            signed = decode_signed_fact_untrusted(value, mesh)
+            is_signed = self._is_signed(mesh, signed)
         except RemoteError as refused:
-            raise Violation("S3", f"{host.name} keeps what nobody signed: {refused}") from None
+            raise Violation("S3", f"{host.name} keeps what is no fact: {refused}") from None
+        if not is_signed:
+            raise Violation("S3", f"{host.name} keeps {signed.context} that nobody signed")
         if signed.id != key[:32]:
             raise Violation("S3", f"{host.name} keeps {signed.id.hex()} as {key.hex()}")
         if signed.author in self.world.outsiders:
@@ -132,11 +153,25 @@ class FactsSigned(Checker):
         if signed.context == Presence.CONTEXT:
             self._check_presence(host, signed)
 
+    def _is_signed(self, mesh: MeshId, signed: SignedFact) -> bool:
+        root = merkle_root(signed.id, signed.index, signed.count, signed.path)
+        message = pre_authentication(
+            mesh, ROOT_CONTEXT, signed.author, root_payload(root, signed.count)
+        )
+        if (signed.signature, message) not in self._signed:
+            if not self.world.suite.verify(signed.author, signed.signature, message):
+                return False
+            self._signed[signed.signature, message] = None
+        return True
+
     def _check_presence(self, host: Host, signed: SignedFact) -> None:
         presence = Presence.decode_untrusted(signed.payload)
         place = (signed.author, presence.boot, presence.incarnation)
         if self._presences.setdefault(place, signed.id) != signed.id:
             raise Violation("S7", f"{host.name} met a second presence {presence}")
+        run = (signed.author, boot_counter(presence.boot))
+        if self._boots.setdefault(run, presence.boot) != presence.boot:
+            raise Violation("S7", f"{host.name} met a second boot of one number: {presence}")
 
 
 Said = tuple[NodeId, str, int, int, tuple[tuple[str, str], ...]]
@@ -213,6 +248,42 @@ class TokensRise(Checker):
                     raise Violation("S5", f"{view.token} is of {other} and, at {name}, {owned}")
 
 
+class LotsDrawn(Checker):
+    """S5: the rank in a token is the lot of task, epoch and node: no clock and no work moves it."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, None] = {}
+
+    def handle_snapshots(self, snapshots: Mapping[str, Snapshot]) -> None:
+        """All running nodes at one moment, by name."""
+        for name, snapshot in snapshots.items():
+            for view in snapshot.tasks:
+                if view.token and view.owner is not None and view.token not in self._seen:
+                    self._seen[view.token] = None
+                    self._check(name, view, view.owner)
+
+    def _check(self, name: str, view: TaskView, owner: NodeId) -> None:
+        lot = RANK_CONTEXT + view.id + view.epoch.to_bytes(4, "big") + owner
+        rank = int.from_bytes(hashlib.blake2b(lot, digest_size=6).digest(), "big")
+        if not view.token.startswith(f"{view.epoch:08x}-{rank:016x}-{owner.hex()}-"):
+            raise Violation("S5", f"{view.token} at {name}: the lot drawn was {rank:016x}")
+
+
+@dataclass(slots=True, eq=False)
+class Retained:
+    """Tells since when what a node shows is on its disk too, so that it must survive a crash."""
+
+    world: World
+    _bad_s: dict[str, float] = field(default_factory=dict)
+
+    def by(self, host: Host) -> bool:
+        """Whether what was seen at a host some seconds ago must be there after a crash."""
+        disk = host.disk
+        if disk.full or disk.fail:
+            self._bad_s[host.name] = self.world.now_s
+        return self.world.now_s - self._bad_s.get(host.name, float("-inf")) > RETAINED_S
+
+
 @dataclass(slots=True, eq=False)
 class GreatestResultWins(Checker):
     """S6: results only give way to greater tokens, no completion is undone, none is forgotten.
@@ -224,6 +295,13 @@ class GreatestResultWins(Checker):
     world: World
     announced: bool = False
     _results: dict[tuple[str, int, str], tuple[int, str, bytes]] = field(default_factory=dict)
+    _unretained: dict[tuple[str, int, str], None] = field(default_factory=dict)
+    """Results that a crash may take back: the disk has not had them for sure."""
+    _retained: Retained = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._retained = Retained(self.world)
+
     _completed: list[Event] = field(default_factory=list)
     _told: dict[tuple[str, str], None] = field(default_factory=dict)
 
@@ -241,8 +319,9 @@ class GreatestResultWins(Checker):
         """All running nodes at one moment, by name."""
         for name, snapshot in snapshots.items():
             host = self.world.hosts[name]
+            retained = self._retained.by(host)
             for view in snapshot.tasks:
-                self._follow(host, view)
+                self._follow(host, view, retained=retained)
 
     def finish(self, core: Sequence[str], snapshots: Mapping[str, Snapshot]) -> None:
         """Faults have stopped long ago; these nodes are what was left running."""
@@ -257,10 +336,12 @@ class GreatestResultWins(Checker):
                 if view is None or view.result_token < event.token:
                     raise Violation("S6", f"{name} forgot {event}")
 
-    def _follow(self, host: Host, view: TaskView) -> None:
+    def _follow(self, host: Host, view: TaskView, *, retained: bool) -> None:
         task = task_text(view.id)
         place = (host.name, host.disk_number, task)
         run, token, digest = self._results.get(place, (host.run, "", b""))
+        if run != host.run and place in self._unretained:
+            token = ""
         if token and view.state is not TaskState.COMPLETED:
             raise Violation("S6", f"at {host.name} {task} was completed and is {view.state}")
         if view.result_token < token:
@@ -271,6 +352,10 @@ class GreatestResultWins(Checker):
         if changed:
             self._told.pop((host.name, task), None)
         self._results[place] = (host.run, view.result_token, view.result_digest)
+        if retained:
+            self._unretained.pop(place, None)
+        elif view.result_token != token:
+            self._unretained[place] = None
 
 
 class TablesBounded(Checker):
@@ -286,13 +371,24 @@ class TablesBounded(Checker):
 
 @dataclass(slots=True, eq=False)
 class StartsJustified(Checker):
-    """S9: what is done is not started, and work in calm weather is left to its owner."""
+    """S9: what is done is not started, and work in calm weather is left to its owner.
+
+    Work that ended because its agent was told that it had lost counts as work at that moment.
+    Where nothing is ever lost, nobody even starts what somebody else of the same epoch works on.
+    """
 
     world: World
     calm: Callable[[float, str, str], bool] | None = None
     """Whether nothing went wrong since then at two hosts; the world's own answer when None."""
-    _done: dict[tuple[str, int, str], None] = field(default_factory=dict)
+    _done: dict[tuple[str, int, str], int | None] = field(default_factory=dict)
+    """In which run of a host it was known; None: for good."""
+    _retained: Retained = field(init=False)
     _working: dict[str, dict[str, Event]] = field(default_factory=dict)
+    _robbed: dict[str, None] = field(default_factory=dict)
+    """Tokens whose agents were told to stop."""
+
+    def __post_init__(self) -> None:
+        self._retained = Retained(self.world)
 
     def handle_event(self, event: Event) -> None:
         """A client saw this."""
@@ -301,11 +397,13 @@ class StartsJustified(Checker):
             case What.COMPLETED | What.CANCELED:
                 self._done[place] = None
             case What.STARTED:
-                if place in self._done:
+                if self._done.get(place, -1) in {None, self.world.hosts[event.host].run}:
                     raise Violation("S9", f"{event.host} knew that it was done: {event}")
                 self._check_rescue(event)
                 self._working.setdefault(event.task, {})[event.token] = event
-            case What.STOPPED:
+            case What.LOST:
+                self._robbed[event.token] = None
+            case What.STOPPED if event.token not in self._robbed:
                 self._working.get(event.task, {}).pop(event.token, None)
             case _:
                 pass
@@ -313,18 +411,28 @@ class StartsJustified(Checker):
     def handle_snapshots(self, snapshots: Mapping[str, Snapshot]) -> None:
         """All running nodes at one moment, by name."""
         for name, snapshot in snapshots.items():
-            disk = self.world.hosts[name].disk_number
+            host = self.world.hosts[name]
+            run = None if self._retained.by(host) else host.run
             for view in snapshot.tasks:
-                if view.state in DONE:
-                    self._done[name, disk, task_text(view.id)] = None
+                place = (name, host.disk_number, task_text(view.id))
+                if view.state in DONE and self._done.get(place, -1) is not None:
+                    self._done[place] = run
 
     def _check_rescue(self, event: Event) -> None:
         calm_since = self.calm or self.world.calm_since
         for token, work in self._working.get(event.task, {}).items():
+            if token == event.token:
+                continue
             rescued = token[:EPOCH_DIGITS] < event.token[:EPOCH_DIGITS]
             since_s = work.at_s - CALM_MARGIN_S
-            if rescued and calm_since(since_s, work.host, event.host):
+            if not calm_since(since_s, work.host, event.host):
+                continue
+            if rescued or (token not in self._robbed and self._is_lossless()):
                 raise Violation("S9", f"{event} while {work} was at work")
+
+    def _is_lossless(self) -> bool:
+        network = self.world.network
+        return not network.rules and not network.loss
 
 
 def safety_checkers(world: World) -> list[Checker]:
@@ -334,7 +442,8 @@ def safety_checkers(world: World) -> list[Checker]:
         FactsSigned(world),
         EqualFactsEqualState(),
         TokensRise(world),
-        GreatestResultWins(world),
+        LotsDrawn(),
+        GreatestResultWins(world, announced=True),
         TablesBounded(),
         StartsJustified(world),
     ]

@@ -37,10 +37,10 @@ from mesh.core.snapshot import Snapshot
 from mesh.sim.host import NEVER_S, Host, HostState
 from mesh.sim.network import Network, Packet, uniform
 from mesh.sim.streams import Streams
-from mesh.sim.trace import Trace
+from mesh.sim.trace import KINDS, Trace
 
 RESOLVE_S = 0.02
-_DATAGRAM, _TIMER, _CALL, _INPUT, _START, _EFFECT = range(6)
+_DATAGRAM, _TIMER, _CALL, _INPUT, _START, _EFFECT = range(len(KINDS))
 Entry = tuple[float, int, int, Any, Any, Any]
 """When, tie, kind, host, and two more by kind: data and source, or an action."""
 

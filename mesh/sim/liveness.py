@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mesh.core.identity import task_text
 from mesh.core.snapshot import Snapshot, Status, TaskState
 from mesh.sim.checkers import Violation, ruined, said
-from mesh.sim.history import What
+from mesh.sim.history import Event, What
 from mesh.sim.world import World
 
 ENDED = (TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELED)
@@ -84,9 +84,27 @@ def check_alive(snapshots: Mapping[str, Snapshot]) -> None:
                 raise Violation("L3", f"{other} is not alive in the view of {name}")
 
 
+def check_workers(final: Final) -> None:
+    """L4: raise Violation unless whoever is at work in the core owns what it works on."""
+    at_work: dict[tuple[str, str], Event] = {}
+    for event in final.world.history.events:
+        if event.what is What.STARTED:
+            at_work[event.agent, event.token] = event
+        elif event.what is What.STOPPED:
+            at_work.pop((event.agent, event.token), None)
+    snapshots = final.snapshots()
+    for event in at_work.values():
+        if event.host not in snapshots:
+            continue
+        tokens = {task_text(view.id): view.token for view in snapshots[event.host].tasks}
+        if tokens.get(event.task) != event.token:
+            raise Violation("L4", f"{event} is still at work, and {event.host} knows better")
+
+
 def check_final(final: Final) -> None:
-    """Raise Violation unless all of L1, L2 and L3 hold."""
+    """Raise Violation unless all of L1, L2, L3 and L4 hold."""
     snapshots = final.snapshots()
     check_alive(snapshots)
     check_agreement(snapshots)
     check_completion(final)
+    check_workers(final)

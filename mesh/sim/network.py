@@ -285,9 +285,9 @@ class Network:
         verdict: Verdict = PASS
         for rule in self.rules:
             verdict = rule(packet)
-            if verdict is DROP:
+            if isinstance(verdict, Drop):
                 return []
-            if verdict is not PASS:
+            if isinstance(verdict, Deliver):
                 break
         if isinstance(verdict, Deliver):
             delay_s = verdict.delay_s

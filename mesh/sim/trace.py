@@ -4,6 +4,8 @@ import hashlib
 import struct
 
 CHUNKS_MAX = 2048
+KINDS = ("datagram", "timer", "call", "input", "start", "effect")
+"""What each kind of event is called, by its number."""
 HEADER = struct.Struct("<dBHI")
 
 

@@ -2,7 +2,7 @@
 
 import random
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from mesh.core.commands import TaskSubmit
@@ -19,6 +19,9 @@ KINDS = ("build", "test", "review")
 SNAPSHOT_S = 1.0
 SUBMIT_RETRY_S = 2.0
 SETTLE_STEP_S = 2.0
+JOIN_S = 10.0
+"""In this time the nodes are started, one after the other, before the storm."""
+CALM_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +31,42 @@ class Plan:
     seed: int
     nodes: int = 5
     storm_s: float = 60.0
-    calm_s: float = 120.0
+    calm_s: float = CALM_S
     """Longest time after the weather cleared up until everything must be well."""
     tasks: int = 10
-    join_s: float = 10.0
+    loss: float | None = None
+    """Instead of the loss that the seed draws."""
+    delay_s: tuple[float, float] | None = None
+    """Median and p99, instead of the latency that the seed draws."""
+
+    def weather(self, drawn: Weather) -> Weather:
+        """Return the weather that was drawn, with what the plan says instead."""
+        if self.loss is not None:
+            drawn = replace(drawn, loss=self.loss)
+        if self.delay_s is not None:
+            median_s, p99_s = self.delay_s
+            drawn = replace(drawn, latency_s=median_s, latency_p99_s=p99_s)
+        return drawn
+
+    def command(self, profile: str) -> str:
+        """Return the command that carries out this plan on a mesh of some profile."""
+        words = [
+            f"mesh sim --seed {self.seed} --nodes {self.nodes} --storm {exact(self.storm_s)}",
+            f"--tasks {self.tasks} --profile {profile}",
+        ]
+        if self.loss is not None:
+            words.append(f"--loss {self.loss * 100:.12g}")
+        if self.delay_s is not None:
+            words.append(f"--delay {':'.join(map(exact, self.delay_s))}")
+        if self.calm_s != CALM_S:
+            words.append(f"--calm {exact(self.calm_s)}")
+        return " ".join(words)
+
+
+def exact(number: float) -> str:
+    """Return the shortest usual text from which the same number is read again."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +82,24 @@ class Outcome:
     events: int
     trace: str
     starts: int
+    profile: str
+
+    @property
+    def replay(self) -> str:
+        """The command that replays the trial with real nodes and the numbers of its profile."""
+        return self.plan.command(self.profile)
 
     def line(self) -> str:
-        """Return one line; after a failure it replays the trial."""
-        plan = self.plan
-        replay = f"mesh sim --seed {plan.seed} --nodes {plan.nodes} --storm {plan.storm_s:g}"
+        """Return one line: how it ended, the command that replays it, and what was found."""
         if self.broken is None:
-            return f"ok: {replay}  # {self.events} events, trace {self.trace}"
-        return f"FAILED: {replay} --tasks {plan.tasks}  # {self.broken}"
+            return f"ok: {self.replay}  # {self.events} events, trace {self.trace}"
+        return f"FAILED: {self.replay}  # {' '.join(self.broken.split())}"
+
+
+def finding(failure: Exception, at_s: float) -> str:
+    """Return what was raised, when in virtual time, and where."""
+    place = traceback.extract_tb(failure.__traceback__)[-1]
+    return f"{type(failure).__name__} at {at_s:.6f} s in {place.name}: {failure}"
 
 
 def names_of(count: int) -> list[str]:
@@ -74,7 +119,7 @@ class Trial:
         # A generator of its own: the weather stays the same when the nodes draw differently.
         self.rng = random.Random(f"trial {plan.seed}")
         self.names = names_of(plan.nodes)
-        self.weather = draw_weather(self.rng, self.names, plan.storm_s)
+        self.weather = plan.weather(draw_weather(self.rng, self.names, plan.storm_s))
         self.core = draw_core(self.rng, self.names)
         self.world = World(plan.seed, params, factory)
         self.checkers: list[Checker] = safety_checkers(self.world)
@@ -87,10 +132,7 @@ class Trial:
         try:
             self.live()
         except Exception as failure:  # noqa: BLE001  whatever a node raises is a finding
-            place = traceback.extract_tb(failure.__traceback__)[-1]
-            broken = (
-                f"{type(failure).__name__} at {self.world.now_s:.6f} s in {place.name}: {failure}"
-            )
+            broken = finding(failure, self.world.now_s)
         world = self.world
         return Outcome(
             self.plan,
@@ -101,6 +143,7 @@ class Trial:
             world.events,
             world.trace.digest(),
             sum(event.what is What.STARTED for event in world.history.events),
+            world.params.profile,
         )
 
     def live(self) -> None:
@@ -109,7 +152,7 @@ class Trial:
         for name in self.names:
             world.add_host(name)
             world.start(name)
-            world.run(plan.join_s / plan.nodes)
+            world.run(JOIN_S / plan.nodes)
         world.watch(SNAPSHOT_S)
         self._employ()
         unleash(world, self.weather)

@@ -32,6 +32,8 @@ COMPACT_SLACK_ROWS = 1024
 """Below this many rows too much, compaction is not worth its fsync."""
 COMPACT_SLICE_ROWS = 2048
 """Deleted in one transaction: a few milliseconds that a commit may have to wait."""
+INSERT_ROWS_MAX = 128
+"""In one statement: five values each, well below what SQLite takes."""
 QUARANTINE_LISTED_MAX = 1000
 UNREADABLE_MAX = 1000
 """Row numbers stepped over because their page cannot be read; beyond it the file is given up."""
@@ -46,7 +48,8 @@ create table log (
     checksum blob not null
 )
 """
-_INSERT = "insert into log (number, kind, key, value, checksum) values (?, ?, ?, ?, ?)"
+_INSERT = "insert into log (number, kind, key, value, checksum) values "
+_INSERTED = "(?, ?, ?, ?, ?)"
 _SELECT = "select number, kind, key, value, checksum from log where number > ? order by number"
 
 
@@ -286,12 +289,25 @@ class Log:
             (number, row.kind, row.key, row.value, checksum(row.kind, row.key, row.value))
             for number, row in enumerate(rows, self._last + 1)
         ]
-        with self._transaction():
-            self._connection.executemany(_INSERT, numbered)
+        self._insert(numbered)
         self._last += len(rows)
         self._rows += len(rows)
         for number, kind, key, value, _ in numbered:
             index.note(number, kind, key, deletes=value is None)
+
+    def _insert(self, numbered: Sequence[tuple[int, str, bytes, bytes | None, bytes]]) -> None:
+        """Insert rows in one transaction, in as few statements as can be.
+
+        Each statement gives up the interpreter's lock and has to get it back from a busy loop:
+        one that stands alone is its own transaction and does so once.
+        """
+        slices = [
+            numbered[at : at + INSERT_ROWS_MAX] for at in range(0, len(numbered), INSERT_ROWS_MAX)
+        ]
+        with self._transaction() if len(slices) > 1 else _refusals():
+            for rows in slices:
+                values = [value for row in rows for value in row]
+                self._connection.execute(_INSERT + ",".join([_INSERTED] * len(rows)), values)
 
     def compact(self) -> bool:
         """Delete one slice of rows that no longer count; returns whether more are waiting.
@@ -353,6 +369,14 @@ class Log:
     def close(self) -> None:
         """Close the file; what was appended stays."""
         self._connection.close()
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _write_error(error) from error
 
 
 def _is_intact(kind: object, key: object, value: object, stored: object) -> bool:

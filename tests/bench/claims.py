@@ -84,6 +84,7 @@ class Row:
             shown["p99_ms"] = percentile(self.latencies_ms, 99)
         if self.cpu_percent:
             shown["cpu_percent"] = sum(self.cpu_percent)
+            shown["cpu_ms"] = sum(self.cpu_percent) * self.elapsed_s * 10 / max(1, self.done)
         return shown
 
 
@@ -257,13 +258,15 @@ class Plan:
     nodes: list[DemoNode]
     seconds: float
 
-    def works(self, action: str, clients: int, *, kind: str, tasks: Sequence[str] = ()) -> list[Work]:
-        """Return the work of some clients, spread over the nodes."""
+    def works(
+        self, action: str, clients: int, *, kind: str, tasks: Sequence[str] = (), at: int = NODES
+    ) -> list[Work]:
+        """Return the work of some clients, spread over the first `at` nodes."""
         begin_at = time.monotonic() + 0.3
         return [
             Work(
                 action,
-                str(self.nodes[i % len(self.nodes)].socket),
+                str(self.nodes[i % at].socket),
                 begin_at,
                 self.seconds,
                 kind,
@@ -273,18 +276,20 @@ class Plan:
         ]
 
 
-def measure_submits(plan: Plan, clients: int) -> Row:
+def measure_submits(plan: Plan, clients: int, at: int = NODES) -> Row:
     """Measure submits that are durable on two nodes."""
-    works = plan.works("submit", clients, kind=f"s{clients}")
-    return run_clients(f"submit_{clients}", works, plan.nodes)
+    name = f"submit_{clients}" + ("" if at == NODES else f"_at_{at}")
+    works = plan.works("submit", clients, kind=name, at=at)
+    return run_clients(name, works, plan.nodes)
 
 
-def measure_claims(plan: Plan, clients: int, action: str = "claim") -> Row:
+def measure_claims(plan: Plan, clients: int, action: str = "claim", at: int = NODES) -> Row:
     """Measure claims of fresh tasks by id, each task by one client."""
-    name = f"{action}_{clients}"
-    room = int(plan.seconds * (2500 if clients > 1 else 1200))
+    name = f"{action}_{clients}" + ("" if at == NODES else f"_at_{at}")
+    room = int(plan.seconds * (3000 if clients > 1 else 1500))
     tasks = submit_many(plan.nodes, room, name)
-    return run_clients(name, plan.works(action, clients, kind=name, tasks=tasks), plan.nodes)
+    works = plan.works(action, clients, kind=name, tasks=tasks, at=at)
+    return run_clients(name, works, plan.nodes)
 
 
 def measure_queue(plan: Plan, clients: int) -> Row:
@@ -340,11 +345,13 @@ def measure_memory(plan: Plan) -> Row:
 MEASURES: dict[str, Callable[[Plan], Row]] = {
     "claim_1": lambda plan: measure_claims(plan, 1),
     "claim_8": lambda plan: measure_claims(plan, CLIENTS),
+    "claim_8_at_1": lambda plan: measure_claims(plan, CLIENTS, at=1),
     "provisional_1": lambda plan: measure_claims(plan, 1, "provisional"),
     "next_1": lambda plan: measure_queue(plan, 1),
     "next_8": lambda plan: measure_queue(plan, CLIENTS),
     "submit_1": lambda plan: measure_submits(plan, 1),
     "submit_8": lambda plan: measure_submits(plan, CLIENTS),
+    "submit_8_at_1": lambda plan: measure_submits(plan, CLIENTS, at=1),
     "seen": measure_seen,
     "memory_open_task": measure_memory,
 }
@@ -380,13 +387,15 @@ def medians(rounds: Sequence[Sequence[Row]]) -> dict[str, dict[str, float]]:
 def print_table(shown: Mapping[str, Mapping[str, float]], rounds: int) -> None:
     """Write the medians beside their targets."""
     print(f"medians of {rounds} rounds; the machine's load average is {os.getloadavg()[0]:.1f}")
-    print(f"{'':18}{'per s':>8}{'p50 ms':>9}{'p99 ms':>9}{'CPU %':>7}  target")
+    print(f"{'':18}{'per s':>8}{'p50 ms':>9}{'p99 ms':>9}{'CPU %':>7}{'CPU ms':>8}  target")
+    print("CPU: of all nodes, in % of one core, and per request")
     for name, figures in shown.items():
         cells = [
             _cell(figures.get("per_s"), 8, 0),
             _cell(figures.get("p50_ms"), 9, 2),
             _cell(figures.get("p99_ms"), 9, 2),
             _cell(figures.get("cpu_percent"), 7, 0),
+            _cell(figures.get("cpu_ms"), 8, 2),
         ]
         more = f"{figures['kb']:.2f} KB  " if "kb" in figures else ""
         print(f"{name:18}{''.join(cells)}  {more}{TARGETS.get(name, '')}")

@@ -79,7 +79,7 @@ STEPS = st.one_of(
 
 def apply_fact(bench: Bench, what: str, name: str, number: int) -> None:
     if what == "verdict":
-        voters = [bench.author_of(n) for n in NAMES if n != name][: 1 + number]
+        voters = [bench.author_of(n) for n in NAMES if n != name][: 2 + number]
         fact = verdict_of(voters, bench.id(name), number)
     else:
         author = bench.author_of(name)

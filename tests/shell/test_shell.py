@@ -1,7 +1,7 @@
 """A shell with real sockets and a real log around a scripted node."""
 
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -64,12 +64,12 @@ class ScriptedNode:
         del now
         return self.at_start
 
-    def handle(self, now: Now, each: Input, /) -> list[Effect]:
+    def handle_all(self, now: Now, inputs: Sequence[Input], /) -> list[Effect]:
         del now
-        self.told.append(each)
+        self.told += inputs
         self.changed.set()
         self.changed = trio.Event()
-        return self.rule(each)
+        return [effect for each in inputs for effect in self.rule(each)]
 
     def handle_timeout(self, now: Now) -> list[Effect]:
         self.timeouts += 1

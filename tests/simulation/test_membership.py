@@ -4,13 +4,33 @@ from dataclasses import replace
 
 import pytest
 
+from mesh.core.membership.observers import RingObservers
 from mesh.core.params import params_for
 from mesh.core.snapshot import Status
 from mesh.sim.engine import Conditions
 from mesh.sim.network import Between, Drop, OneWay
+from mesh.sim.scenario import Mesh, Person
 from tests.simulation.conftest import MeshOf
 
 LAN = params_for("lan")
+
+
+def incarnation_of(person: Person) -> int:
+    return next(view.incarnation for view in person.member_views() if view.is_self)
+
+
+def strangers(mesh: Mesh) -> tuple[str, str]:
+    """Two nodes of which neither observes the other."""
+    ids = {person.name: person.snapshot().id for person in mesh.running()}
+    rule = RingObservers(LAN.membership.rings, LAN.membership.all_observe_max)
+    for node in ids.values():
+        rule.add(node)
+    return next(
+        (one, other)
+        for one in ids
+        for other in ids
+        if one != other and ids[other] not in rule.observers(ids[one])
+    )
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 10, 20])
@@ -46,21 +66,57 @@ def test_m22_a_broken_edge_is_no_dead_node_and_messages_go_round_it(meshes: Mesh
     assert mesh["b"].owner("build") == "a"
 
 
+def test_m22_nodes_that_do_not_observe_each_other_find_a_way_round_too(meshes: MeshOf) -> None:
+    mesh = meshes(12, params=LAN)
+    one, other = strangers(mesh)
+    a, b = mesh.world.addresses([one]), mesh.world.addresses([other])
+    mesh.world.add_rule(Between(a, b, lambda _: Drop()))
+    mesh.world.add_rule(Between(b, a, lambda _: Drop()))
+    mesh[one].claim("first")
+    took = mesh.run_until(lambda: mesh[other].owner("first") == one, 5)
+    assert took < 0.6, "no need to wait for reconciliation"
+    mesh[one].claim("second")
+    mesh.run_until(lambda: mesh[other].owner("second") == one, 0.1)
+    mesh[other].claim("third")
+    mesh.run_until(lambda: mesh[one].owner("third") == other, 0.1)
+    mesh.run(s=60)
+    mesh[one].claim("fourth")
+    mesh.run_until(lambda: mesh[other].owner("fourth") == one, 0.6)
+    assert all(
+        status is Status.ALIVE for person in mesh.running() for status in person.members().values()
+    )
+
+
 def test_one_way_loss_does_not_hide_behind_what_still_arrives(meshes: MeshOf) -> None:
     mesh = meshes(5, params=LAN)
     mesh.world.add_rule(OneWay(mesh.world.addresses(mesh.rest("e")), mesh.world.addresses(["e"])))
     mesh.run_until(lambda: mesh.seen_as("e", Status.DOWN) or mesh.seen_as("e", Status.DEAD), 20)
 
 
-def test_halves_of_a_partition_find_each_other_without_seeds(meshes: MeshOf) -> None:
-    mesh = meshes(6)
+@pytest.mark.parametrize("count", [2, 3, 6, 9, 12, 20])
+def test_halves_of_a_partition_find_each_other_without_seeds(meshes: MeshOf, count: int) -> None:
+    mesh = meshes(count, params=LAN)
     mesh.world.names_resolve = False
-    mesh.partition(["a", "b", "c"], ["d", "e", "f"])
-    mesh.run(s=600)
-    assert mesh["a"].members()["f"] is Status.DEAD
+    half = mesh.names[: count // 2]
+    mesh.partition(half, mesh.rest(*half))
+    mesh.run(s=600 if count <= 6 else 60)
+    assert mesh["a"].members()[mesh.names[-1]] is Status.DEAD
+    said = {person.name: incarnation_of(person) for person in mesh.running()}
     mesh.repair()
     took = mesh.run_until(lambda: mesh.everyone_sees_everyone() and mesh.converged(), 60)
-    assert took < 20
+    assert took < 4
+    for person in mesh.running():
+        assert incarnation_of(person) <= said[person.name] + 1, "a verdict is refuted once"
+
+
+def test_a_node_that_was_alone_finds_all_the_others(meshes: MeshOf) -> None:
+    mesh = meshes(8, params=LAN)
+    mesh.world.names_resolve = False
+    mesh.partition(["h"], mesh.rest("h"))
+    mesh.run(s=60)
+    mesh.repair()
+    took = mesh.run_until(lambda: mesh.everyone_sees_everyone() and mesh.converged(), 60)
+    assert took < 6, "one of seven dials it every 20 s, and it dials one of them every 3 s"
 
 
 def test_everybody_restarts_and_the_mesh_forms_again_from_disk(meshes: MeshOf) -> None:

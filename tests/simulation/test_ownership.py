@@ -2,10 +2,12 @@
 
 import pytest
 
+from mesh.core.commands import TaskStart, TaskSubmit
+from mesh.core.node.node import Node
 from mesh.core.snapshot import Status, TaskState
 from mesh.sim.agent import Habits
 from mesh.sim.network import Duplicate, Reorder, uniform
-from mesh.sim.scenario import Refused
+from mesh.sim.scenario import Mesh, Refused
 from tests.simulation.conftest import MeshOf
 
 GRACE_S = 5.0
@@ -240,3 +242,76 @@ def test_m17_duplicates_and_reordering_change_nothing(meshes: MeshOf) -> None:
     mesh.run_until(mesh.converged)
     assert all(mesh.starts(f"t{number}") == 1 for number in range(20))
     assert all(mesh.everyone_agrees(f"t{number}") for number in range(20))
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_a_dead_owner_of_the_last_attempt_leaves_a_failed_task(meshes: MeshOf, count: int) -> None:
+    mesh = meshes(count)
+    victim = mesh.names[-1]
+    mesh[victim].submit("build", TaskSubmit(kind="build", max_attempts=1))
+    mesh[victim].claim("build")
+    mesh[victim].start("build")
+    mesh.run(s=1)
+    mesh.kill(victim)
+    took = mesh.run_until(lambda: failed_everywhere(mesh, "build"))
+    assert took > GRACE_S
+    mesh.run(s=10)
+    view = mesh["a"].view("build")
+    assert view is not None
+    assert (view.epoch, view.starts) == (2, 1), "one node has written it down, and none has started"
+    mesh.restart(victim)
+    mesh.run_until(lambda: mesh.everyone_sees_everyone() and failed_everywhere(mesh, "build"))
+
+
+def failed_everywhere(mesh: Mesh, label: str) -> bool:
+    """Whether all running nodes see that a task has failed."""
+    views = [person.view(label) for person in mesh.running()]
+    return all(view is not None and view.state is TaskState.FAILED for view in views)
+
+
+def test_what_a_full_disk_refused_binds_nobody(meshes: MeshOf) -> None:
+    mesh = meshes(3)
+    mesh["a"].submit("build")
+    mesh.run(s=1)
+    mesh.world.hosts["b"].disk.full = True
+    for label in ("build", "other"):
+        with pytest.raises(Refused) as refused:
+            mesh["b"].claim(label)
+        assert refused.value.name == "not_durable"
+    mesh.run(s=5)
+    mesh.world.hosts["b"].disk.mend()
+    mesh.run_until(mesh.converged, 30)
+    states = [view.state for view in mesh["a"].snapshot().tasks]
+    assert sorted(states) == [TaskState.SUBMITTED] * len(states)
+    mesh["c"].claim("build")
+    mesh["b"].claim("other")
+
+
+@pytest.mark.parametrize("stop", ["suspend", "pause"])
+def test_who_stood_still_starts_nothing_on_old_news(meshes: MeshOf, stop: str) -> None:
+    for seed in range(8):
+        mesh = meshes(3, seed=seed)
+        mesh["a"].claim("build")
+        mesh.run(s=1)
+        mesh.employ("b", "build", habits=Habits(("build",), work_s=(900.0, 900.0)))
+        {"suspend": mesh.suspend, "pause": mesh.pause}[stop]("a", s=60.0)
+        start = None if stop == "suspend" else mesh["a"].ask(TaskStart(mesh["a"].handle("build")))
+        mesh.run(s=59.9)
+        assert mesh.owners("build")["b"] == "b"
+        mesh.world.network.loss = 0.4
+        mesh.run_until(lambda: mesh.world.hosts["a"] in mesh.world.running())  # noqa: B023  called before the next turn
+        if start is None:
+            start = mesh["a"].ask(TaskStart(mesh["a"].handle("build")))
+        mesh.run_until(lambda: start.done)  # noqa: B023  called before the next turn
+        assert start.error == "claim_lost"
+        assert withheld(mesh, "b") + withheld(mesh, "c") > 0, (
+            "a receipt would have said that nothing greater is known"
+        )
+
+
+def withheld(mesh: Mesh, name: str) -> int:
+    """Return how many receipts a node has refused to give."""
+    node = mesh.world.hosts[name].node
+    assert isinstance(node, Node)
+    assert node.participant is not None
+    return node.participant.gossip.counters().get("receipts_withheld", 0)

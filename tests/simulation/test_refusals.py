@@ -6,23 +6,28 @@ import pytest
 
 from mesh.core.claims.allocation import claim_rank
 from mesh.core.claims.facts import Claim, Result, Spec
-from mesh.core.effects import StreamId
+from mesh.core.commands import MemberList, TaskClaim
+from mesh.core.effects import CloseStream, CommitNumber, Halt, StreamId
 from mesh.core.gossip.gossip import Family
+from mesh.core.gossip.items import Form, Item
 from mesh.core.gossip.messages import EagerFacts
-from mesh.core.identity import Address, Boot, FactId, TaskId, dot_task_id
+from mesh.core.identity import Address, Boot, FactId, Incarnation, TaskId, dot_task_id
 from mesh.core.inputs import (
+    CommitDone,
     CommitFailed,
     DatagramReceived,
     StreamClosed,
     StreamOpened,
     StreamReceived,
 )
+from mesh.core.instants import Now, later
 from mesh.core.links.hello import ASK, encode_hello
+from mesh.core.membership.facts import Accusation, Verdict
 from mesh.core.node.messages import Relay
-from mesh.core.node.node import UNREAD_STREAMS_MAX, Node
+from mesh.core.node.node import START_AFRESH, UNREAD_STREAMS_MAX, Node
 from mesh.core.node.participant import Participant
 from mesh.core.wire.envelope import Fact, SignedFact, Verified, sign_batch
-from mesh.sim.scenario import Mesh
+from mesh.sim.scenario import Mesh, Refused
 from tests.simulation.conftest import MeshOf
 
 STRANGER = Address("10.9.9.9", 999)
@@ -55,6 +60,12 @@ def say(mesh: Mesh, sender: str, receiver: str, kind: int, body: bytes) -> None:
     now = mesh.world.hosts[sender].clock.read(mesh.world.now_s)
     for data in mine.transport.links.seal(now.instant, theirs.author.id, [(kind, body)]):
         give(mesh, receiver, data, mesh.world.hosts[sender].address)
+
+
+def gossip_members(mesh: Mesh, sender: str, receiver: str, fact: SignedFact) -> None:
+    """Let a member pass a membership fact on."""
+    message = EagerFacts(Family.MEMBERS, (Item(Form.SINGLE, fact.encode()),))
+    say(mesh, sender, receiver, message.KIND, message.encode())
 
 
 def gossip(mesh: Mesh, sender: str, receiver: str, *facts: SignedFact) -> None:
@@ -231,3 +242,78 @@ def test_a_node_that_cannot_write_its_first_row_stops_and_says_why(meshes: MeshO
     halts = fresh.handle(now, CommitFailed(number, "disk full"))
     assert [type(effect).__name__ for effect in halts] == ["Halt"]
     assert "disk full" in str(halts)
+
+
+def test_a_presence_with_a_link_key_that_is_none_changes_nothing(trio_mesh: Mesh) -> None:
+    presence = participant_of(trio_mesh, "b").membership.own_presence
+    assert presence is not None
+    forged = replace(presence.fact, incarnation=Incarnation(9), link_key=bytes(32))
+    gossip_members(trio_mesh, "b", "c", signed_by(trio_mesh, "b", forged))
+    assert refused(trio_mesh, "c")["bad_key"] == 1
+    held_by_c = participant_of(trio_mesh, "c").membership.presence(presence.author)
+    assert held_by_c == presence
+
+
+def test_one_accuser_is_no_evidence_that_somebody_has_failed(trio_mesh: Mesh) -> None:
+    victim = participant_of(trio_mesh, "a").membership.own_presence
+    liar = participant_of(trio_mesh, "b").author
+    assert victim is not None
+    named = (victim.author, victim.fact.boot, victim.fact.incarnation)
+    proof = (liar.public_key, liar.sign([Accusation(*named)])[0].signed.signature)
+    verdict = signed_by(trio_mesh, "b", Verdict(*named, 1, False, (proof,)))
+    gossip(trio_mesh, "b", "c", verdict)
+    assert refused(trio_mesh, "c")["broken_rule"] == 1
+    forged = forged_claim(trio_mesh, "b", epoch=2, because=verdict.id)
+    gossip(trio_mesh, "b", "c", forged)
+    trio_mesh.run(s=5)
+    assert trio_mesh.owners("build")["c"] == "a"
+
+
+def test_streams_that_say_nothing_make_room_for_others(trio_mesh: Mesh) -> None:
+    node = node_of(trio_mesh, "a")
+    now = trio_mesh.world.hosts["a"].clock.read(trio_mesh.world.now_s)
+    node.handle(now, StreamOpened(StreamId(1000), STRANGER, dialled=False))
+    idle_s = node.setup.params.links.stream_idle_s
+    early = Now(later(now.instant, idle_s - 0.5), now.wall)
+    assert CloseStream(StreamId(1000)) not in node.handle_timeout(early)
+    late = Now(later(now.instant, idle_s), now.wall)
+    assert node.next_deadline() <= late.instant
+    assert CloseStream(StreamId(1000)) in node.handle_timeout(late)
+    assert node.next_deadline() > late.instant
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [("mesh", b"\x97damaged"), ("boot", b"\xff" * 8), ("boot", b"")]
+)
+def test_a_node_whose_disk_is_damaged_stops_and_says_so(
+    meshes: MeshOf, kind: str, value: bytes
+) -> None:
+    mesh = meshes(1)
+    rows = {name: dict(held) for name, held in mesh.world.hosts["a"].disk.restored().items()}
+    rows["mesh"] = dict(node_of(mesh, "a").rows["mesh"])
+    rows[kind] = {b"": value}
+    node = Node(replace(node_of(mesh, "a").setup, rows=rows))
+    now = mesh.world.hosts["a"].clock.read(mesh.world.now_s)
+    effects = node.start(now)
+    effects += node.handle(now, CommitDone(CommitNumber(1)))
+    assert [effect.hint for effect in effects if isinstance(effect, Halt)] == [START_AFRESH]
+
+
+def test_more_kinds_than_a_greeting_has_room_for_are_advertised_in_part(meshes: MeshOf) -> None:
+    mesh = meshes(2)
+    kinds = tuple(f"{number:064}" for number in range(16))
+    mesh["a"].attach(*kinds)
+    mesh["a"].ask(TaskClaim(kinds=kinds, wait_s=60))
+    mesh.run(s=12)
+    presence = participant_of(mesh, "b").membership.presence(participant_of(mesh, "a").author.id)
+    assert presence is not None
+    assert presence.fact.kinds == kinds[:8]
+    assert participant_of(mesh, "a").transport.counters["kinds_not_advertised"] == 8
+
+
+@pytest.mark.parametrize("pattern", ["(", "a{99999999999}", "(" * 5000])
+def test_a_pattern_that_is_none_is_refused(meshes: MeshOf, pattern: str) -> None:
+    mesh = meshes(1)
+    with pytest.raises(Refused) as refusal:
+        mesh["a"].tell(MemberList(status=pattern))
+    assert refusal.value.name == "bad_pattern"

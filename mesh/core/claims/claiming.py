@@ -190,6 +190,8 @@ class Claiming:
     def match(self, now: Now) -> None:
         """Let waiters claim open tasks: first come, first served."""
         ledger = self.ledger
+        if ledger.disk_error is not None:
+            return
         stirred, ledger.stirred = ledger.stirred, {}
         for kind in stirred:
             for waiter in ledger.waiters.of_kind(kind):
@@ -375,7 +377,7 @@ class Claiming:
         timers.set(TimerName("untrack", push), self._ceiling(now))
         holding = self.ledger.sessions.get(key)
         if holding is not None and holding.settle is settle:
-            timers.set(TimerName("settle", key), settle.deadline())
+            timers.set(TimerName("settle", key), settle.deadline(now.instant))
             self.check_settled(now, holding)
 
     def _ceiling(self, now: Now) -> Instant:
@@ -412,8 +414,12 @@ class Claiming:
     def handle_settle_over(self, now: Now, key: bytes) -> None:
         """The window of a claim has passed."""
         holding = self.ledger.sessions.get(key)
-        if holding is not None:
-            self.check_settled(now, holding)
+        if holding is None:
+            return
+        self.check_settled(now, holding)
+        if holding.settle is not None and holding.settle.deadline(now.instant) > now.instant:
+            end = holding.settle.deadline(now.instant)
+            self.ledger.timers.set(TimerName("settle", key), end)
 
     def check_settled(self, now: Now, holding: Holding) -> None:
         """Let a claim start if its wait is over."""

@@ -13,7 +13,7 @@ from typing import Any
 from mesh.core.claims.board import OwnerSession
 from mesh.core.claims.burying import Burying
 from mesh.core.claims.claiming import Claiming
-from mesh.core.claims.dominance import dominating_ids
+from mesh.core.claims.dominance import dominating_ids, outraced
 from mesh.core.claims.ledger import DeskParts, Ledger, Liveness, TaskGossip, wall_ms
 from mesh.core.claims.queries import Queries
 from mesh.core.claims.record import Record, token_text
@@ -129,6 +129,11 @@ class Desk:
         if ids:
             self._ledger.count("dominating_replies")
             self._parts.gossip.tell(now, relay, Family.TASKS, ids)
+            return
+        beaten = outraced(self._parts.table, verified)
+        if beaten is not None and beaten[0] in self._parts.liveness.alive():
+            self._ledger.count("outraced_told")
+            self._parts.gossip.tell(now, beaten[0], Family.TASKS, beaten[1])
 
     def handle_changed(self, now: Now, tasks: Iterable[TaskId]) -> None:
         """The records of these tasks may have changed."""

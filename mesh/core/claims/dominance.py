@@ -9,7 +9,7 @@ from typing import Any
 from mesh.core.claims.facts import Cancel, Claim, Progress, ProgressState
 from mesh.core.claims.record import ClaimView, Record, token_key
 from mesh.core.claims.table import Table
-from mesh.core.identity import FactId, TaskId
+from mesh.core.identity import FactId, NodeId, TaskId
 from mesh.core.snapshot import TaskState
 from mesh.core.wire.envelope import Verified
 
@@ -47,6 +47,24 @@ def dominating_ids(table: Table, verified: Verified[Any]) -> list[FactId]:
     elif owner is not None and token_key(brought.fact) < token_key(owner.fact):
         told += _chain(record, owner)
     return told[-FACTS_TOLD_MAX:]
+
+
+def outraced(table: Table, verified: Verified[Any]) -> tuple[NodeId, list[FactId]] | None:
+    """Return whom a claim has just beaten in a race, and what to tell there; mostly nobody.
+
+    Whoever acknowledged the lesser claim first owes its author this: the acknowledgement said that
+    nothing greater was known.
+    """
+    fact = verified.fact
+    record = table.record(fact.task) if isinstance(fact, Claim) else None
+    if record is None or record.owner is None or record.owner.fact.id != verified.id:
+        return None
+    others = [
+        view for view in record.claims[:-1] if view.valid and view.fact.fact.epoch == fact.epoch
+    ]
+    if not others or others[-1].fact.author == verified.author:
+        return None
+    return others[-1].fact.author, _chain(record, record.owner)[-FACTS_TOLD_MAX:]
 
 
 def counts(table: Table, verified: Verified[Any]) -> bool:

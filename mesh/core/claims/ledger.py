@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mesh.core.claims.board import Board
-from mesh.core.claims.facts import Evidence, TaskFact
+from mesh.core.claims.facts import Claim, Evidence, Spec, TaskFact
 from mesh.core.claims.record import Record, nobody
 from mesh.core.claims.requests import Answer, Asker, Requests
 from mesh.core.claims.sessions import Holding, Phase, Sessions
@@ -27,7 +27,8 @@ from mesh.core.rng import Rng
 from mesh.core.snapshot import Status
 from mesh.core.wire.envelope import Author, Verified
 
-BATCH_FACTS_MAX = 64
+RESERVE_SHARE = 10
+"""Of the facts that one author may have, one in so many is left for starts, results and ends."""
 
 
 class Liveness(Protocol):
@@ -153,12 +154,13 @@ class Ledger:
         want: Want = Want.NOTHING,
         cited: Sequence[Verified[Any]] = (),
     ) -> tuple[PushNumber, list[Verified[Any]]]:
-        """Sign own facts, count them in the table, and spread them once they are on disk.
+        """Count own facts in the table, and spread them once they are signed and on disk.
 
         What they cite goes ahead of them in the same push: a receipt stands for both. Raises
         LocalError, with nothing changed, when the table has no room.
         """
-        verified: list[Verified[Any]] = list(self.parts.author.sign(facts))
+        self._check_facts_left(facts)
+        verified: list[Verified[Any]] = [self.parts.author.draft(fact) for fact in facts]
         for place, fact in enumerate(verified):
             try:
                 self.mark(self.parts.table.add(fact))
@@ -169,6 +171,18 @@ class Ledger:
             self.sight(now, fact)
         push = self.parts.gossip.publish(now, Family.TASKS, [*cited, *verified], want)
         return push, verified
+
+    def _check_facts_left(self, facts: Sequence[TaskFact]) -> None:
+        """Begin nothing new while there is just enough room to end what was begun."""
+        high = self.parts.params.facts_per_author_max
+        if self.parts.table.facts_left(self.self_id) > high // RESERVE_SHARE:
+            return
+        if any(isinstance(fact, Spec | Claim) for fact in facts):
+            raise LocalError(
+                "table_full",
+                f"this node has used its room for facts, {high} with a reserve for ends",
+                "submit and claim on another node; what is under way here can be finished",
+            )
 
     def take_evidence(self, evidence: Evidence) -> None:
         """Count the membership fact that a claim will cite; it is published with the claim."""

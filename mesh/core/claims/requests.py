@@ -104,7 +104,9 @@ class Requests:
         """Take the rows of the durable log; `start` puts them in order."""
         for key, value in rows.items():
             try:
-                self._restored[key] = msgspec.json.decode(value, type=StoredAnswer)
+                stored = msgspec.json.decode(value, type=StoredAnswer)
+                bytes.fromhex(stored.fingerprint)
+                self._restored[key] = stored
             except (msgspec.MsgspecError, ValueError):
                 self.unreadable += 1
 

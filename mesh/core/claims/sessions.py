@@ -104,6 +104,8 @@ def decode_handle(key: bytes, value: bytes) -> StoredHandle | None:
         claim, task, agent, detached = msgpack.unpackb(value, use_list=False)
     except (ValueError, TypeError, msgpack.UnpackException):
         return None
+    if type(claim) is not bytes or type(task) is not bytes or type(agent) is not str:
+        return None
     return StoredHandle(key, FactId(claim), TaskId(task), agent, detached is True)
 
 

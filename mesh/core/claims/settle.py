@@ -5,6 +5,10 @@ takes. So a claimant holds still until every alive peer has acknowledged its cla
 know of a greater one that the claimant does not hear of), or, when somebody stays silent, for a
 window W. A window shorter than real propagation is worthless, so W is measured: the p99 of the
 last pushes from the hand-over to the socket until the acknowledgement.
+
+W is enough while most peers have acknowledged: whatever one message could not tell, another has
+told. Who has heard of fewer than half of the others may be the one whose messages are lost, and
+waits `SILENT_WINDOWS` times as long, in which they are sent again.
 """
 
 from bisect import bisect_left, insort
@@ -18,7 +22,8 @@ from mesh.core.identity import NodeId
 from mesh.core.instants import NEVER, Instant, later
 from mesh.core.params import ClaimParams
 
-TRUSTED_SAMPLES = 16
+SILENT_WINDOWS = 3
+TRUSTED_SAMPLES = 100
 """Below so many samples their p99 says little: the first value remains the least."""
 
 
@@ -73,9 +78,12 @@ class Settle:
         self.acknowledged[peer] = None
         return at - self.handed_over
 
-    def deadline(self) -> Instant:
-        """Return when the window ends."""
-        return NEVER if self.handed_over is None else later(self.handed_over, self.window_s)
+    def deadline(self, at: Instant) -> Instant:
+        """Return when the window ends, or when the wait ends in silence if that was before."""
+        if self.handed_over is None:
+            return NEVER
+        end = later(self.handed_over, self.window_s)
+        return end if at < end else later(self.handed_over, SILENT_WINDOWS * self.window_s)
 
     def known_to(self, alive: Iterable[NodeId]) -> bool:
         """Whether every alive peer acknowledged; true when there is none."""
@@ -85,7 +93,10 @@ class Settle:
         """Whether the wait is over, as far as time and peers go."""
         if self.handed_over is None:
             return False
-        return at >= self.deadline() or self.known_to(alive)
+        peers = list(alive)
+        silent = len([peer for peer in peers if peer not in self.acknowledged])
+        windows = 0 if not silent else 1 if 2 * silent < len(peers) else SILENT_WINDOWS
+        return at >= later(self.handed_over, windows * self.window_s)
 
     def restart(self, at: Instant, window_s: float, fresh: Iterable[NodeId]) -> None:
         """Wait anew after the host slept: only peers heard since then still count."""

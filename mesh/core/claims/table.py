@@ -143,6 +143,10 @@ class Table:
         self._refresh()
         return iter(tuple(self._owned.get(node, ())))
 
+    def facts_left(self, author: NodeId) -> int:
+        """Return how many more facts of one author find room."""
+        return self._params.facts_per_author_max - self._counts.get(author, 0)
+
     def sizes(self) -> tuple[tuple[str, int, int], ...]:
         """Return (name, entries, cap) of what is bounded for the table as a whole."""
         high = self._params.tasks_max

@@ -34,7 +34,9 @@ class Waking:
     ledger: Ledger
     claiming: Claiming
     writing: Writing
-    _push: PushNumber | None = None
+    _pushes: tuple[PushNumber, ...] = ()
+    """Of one round: a peer was heard once it has acknowledged all of them."""
+    _receipts: dict[NodeId, dict[PushNumber, None]] = field(default_factory=dict)
     _heard: dict[NodeId, None] = field(default_factory=dict)
     _handed_over: Instant | None = None
     _starts: list[tuple[Asker, TaskStart]] = field(default_factory=list)
@@ -59,49 +61,55 @@ class Waking:
 
     def _ask(self, now: Now) -> None:
         """Say to everybody that the claims are suspended, and wait for who hears it."""
-        self._heard, self._handed_over = {}, None
+        self._heard, self._receipts, self._handed_over = {}, {}, None
         live = self.ledger.sessions.live()
-        push = self._say(now, live, ProgressState.SUSPENDED)
-        if push is None:
+        self._pushes = pushes = self._say(now, live, ProgressState.SUSPENDED)
+        if not pushes:
             # All claims went meanwhile, or there is no room to ask with: look again later.
-            self._push = None
             if live:
                 self._ask_later(now)
             else:
                 self._pass(now)
             return
-        self._push = push
         self.ledger.after_commit(
             self.ledger.parts.outbox.commit(),
-            lambda now: self._hand_over(now, push),
+            lambda now: self._hand_over(now, pushes),
             lambda now, _: self._ask_later(now),
         )
 
-    def _say(self, now: Now, holdings: list[Holding], state: ProgressState) -> PushNumber | None:
-        push = None
+    def _say(
+        self, now: Now, holdings: list[Holding], state: ProgressState
+    ) -> tuple[PushNumber, ...]:
+        """Say the same of all claims; nothing is returned unless it was said of all."""
+        pushes = []
         for at in range(0, len(holdings), BATCH_FACTS_MAX):
             batch = holdings[at : at + BATCH_FACTS_MAX]
             facts: list[TaskFact] = [self.writing.progress(holding, state) for holding in batch]
             try:
                 push, _ = self.ledger.publish(now, facts, Want.RECEIPT)
             except LocalError:
-                return push
-        return push
+                return ()
+            pushes.append(push)
+        return tuple(pushes)
 
     def _ask_later(self, now: Now) -> None:
         ceiling_s = max(self.ledger.parts.params.settle_ceiling_s, 0.01)
         self.ledger.timers.set(ROUND, later(now.instant, ceiling_s))
 
-    def _hand_over(self, now: Now, push: PushNumber) -> None:
-        if push != self._push:
+    def _hand_over(self, now: Now, pushes: tuple[PushNumber, ...]) -> None:
+        if pushes != self._pushes:
             return
         self._handed_over = now.instant
         self.ledger.timers.set(ROUND, later(now.instant, self.ledger.samples.window_s()))
         self.check(now)
 
     def handle_acknowledged(self, now: Now, push: PushNumber, peer: NodeId) -> None:
-        """A peer has heard of the suspended claims."""
-        if self._push is not None and push == self._push and self.claiming.gated:
+        """A peer has heard of suspended claims, and knows of nothing greater."""
+        if not self.claiming.gated or push not in self._pushes:
+            return
+        receipts = self._receipts.setdefault(peer, {})
+        receipts[push] = None
+        if len(receipts) == len(self._pushes):
             self._heard[peer] = None
             self.check(now)
 
@@ -109,10 +117,10 @@ class Waking:
         """The window has passed: some were heard, or all are asked again."""
         if not self.claiming.gated:
             return
-        if self._heard:
+        if self._heard or not self.ledger.sessions.live():
             self._pass(now)
-        elif self._push is not None and self._handed_over is not None:
-            self._push = None
+        elif self._pushes and self._handed_over is not None:
+            self._pushes = ()
             self._ask_later(now)
         else:
             self._ask(now)
@@ -127,7 +135,7 @@ class Waking:
     def _pass(self, now: Now) -> None:
         ledger = self.ledger
         self.claiming.gated = False
-        self._push = None
+        self._pushes = ()
         ledger.timers.cancel(ROUND)
         live = ledger.sessions.live()
         owned = [held for held in live if held.suspended and ledger.is_owner(held)]
@@ -138,7 +146,8 @@ class Waking:
         for holding in live:
             if holding.settle is not None:
                 holding.settle.restart(now.instant, ledger.samples.window_s(), self._heard)
-                ledger.timers.set(TimerName("settle", holding.key), holding.settle.deadline())
+                end = holding.settle.deadline(now.instant)
+                ledger.timers.set(TimerName("settle", holding.key), end)
                 self.claiming.check_settled(now, holding)
         starts, self._starts = self._starts, []
         for asker, command in starts:

@@ -285,7 +285,7 @@ class Writing:
         self.ledger.requests.begin(now, asker.key, command)
         outbox, waits = self.ledger.parts.outbox, self.ledger.commit_waits
         number = outbox.commit(*self.ledger.requests.expect(asker.key, Answer(body)))
-        if not outbox.rows:
+        if not outbox.rows_waiting:
             # Nothing new to write: what was said before may still be on its way to the disk.
             if not waits:
                 self.ledger.answer(now, asker, body)

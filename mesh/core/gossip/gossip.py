@@ -57,6 +57,7 @@ class Gossip:
         params, rng = parts.params, parts.rng
         self._params, self._rng = params, rng
         self._receiver = parts.receiver
+        self._author = parts.author
         self._self = parts.author.id
         self._peers: tuple[NodeId, ...] = ()
         self._unsent: deque[_Unsent] = deque()
@@ -117,6 +118,11 @@ class Gossip:
 
     # What is said
 
+    def sign_drafts(self) -> None:
+        """Sign the drafts among what was published: their commit is about to be handed over."""
+        if self._holdings.journal.has_drafts:
+            self._holdings.journal.sign_drafts(self._author)
+
     def publish(
         self,
         now: Now,
@@ -125,6 +131,8 @@ class Gossip:
         want: Want = Want.NOTHING,
     ) -> PushNumber:
         """Hold and commit facts now; they leave the node once their commit is done.
+
+        Drafts are signed by `sign_drafts`, together, before their commit is handed over.
 
         With more peers than are pushed to, only a few are asked for the wanted answer.
         """
@@ -201,6 +209,7 @@ class Gossip:
     # What waits for the disk
 
     def _leave_later(self, now: Now, publication: Publication, peer: NodeId | None) -> None:
+        self._holdings.journal.hurry()
         self._unsent.append(_Unsent(self._holdings.journal.last, publication, peer))
         self._let_go(now)
 

@@ -35,7 +35,7 @@ class Holdings:
     def hold_own(self, family: Family, verified: Verified[Any]) -> None:
         """Hold a fact that may leave only once it is on disk."""
         if self.stores[family].hold(verified):
-            self.journal.write_own(family, verified.id, verified.signed.encode())
+            self.journal.write_own(family, verified.signed)
 
     def sendable(self, family: Family, ids: Iterable[FactId]) -> list[Verified[Any]]:
         """Return the facts among these that are held and may leave the node."""

@@ -7,10 +7,12 @@ from mesh.core.gossip.vocabulary import Family
 from mesh.core.identity import FactId, MeshId
 from mesh.core.outbox import Outbox
 from mesh.core.wire.codec import refuse
-from mesh.core.wire.envelope import SignedFact, decode_signed_fact_untrusted
+from mesh.core.wire.envelope import Author, SignedFact, decode_signed_fact_untrusted
 
 ROW_KIND = "fact"
 NO_COMMIT = CommitNumber(0)
+DRAFTS_SIGNED_MAX = 16
+"""Facts that share a signature under load: each carries a path of four hashes, 136 bytes."""
 
 
 def row_key(family: Family, id_: FactId) -> bytes:
@@ -28,7 +30,7 @@ def decode_row_untrusted(value: bytes, mesh: MeshId) -> tuple[Family, SignedFact
 class Journal:
     """Writes facts to the durable log and knows how far the log has come."""
 
-    __slots__ = ("_outbox", "_unwritten", "_waiting", "done", "last")
+    __slots__ = ("_drafts", "_outbox", "_unwritten", "_waiting", "done", "last")
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
@@ -37,26 +39,50 @@ class Journal:
         self.done = NO_COMMIT
         self._unwritten: dict[tuple[Family, FactId], None] = {}
         self._waiting: deque[tuple[CommitNumber, Family, FactId]] = deque()
+        self._drafts: list[tuple[Family, SignedFact]] = []
 
     @property
     def settled(self) -> bool:
         """Whether everything held is on disk."""
         return self.last <= self.done
 
-    def write(self, family: Family, id_: FactId, encoded: bytes) -> None:
-        """Make a fact durable; `encoded` is its single form."""
-        row = Row(ROW_KIND, row_key(family, id_), bytes((family,)) + encoded)
-        self.last = self._outbox.commit(row)
+    @property
+    def has_drafts(self) -> bool:
+        """Whether something waits to be signed."""
+        return bool(self._drafts)
 
-    def write_own(self, family: Family, id_: FactId, encoded: bytes) -> None:
-        """Make a fact durable that must not leave the node before it is."""
-        self.write(family, id_, encoded)
-        self._unwritten[family, id_] = None
-        self._waiting.append((self.last, family, id_))
+    def write(self, family: Family, id_: FactId, encoded: bytes) -> None:
+        """Make a fact durable soon; `encoded` is its single form."""
+        row = Row(ROW_KIND, row_key(family, id_), bytes((family,)) + encoded)
+        self.last = self._outbox.keep(row)
+
+    def hurry(self) -> None:
+        """Somebody waits until all that is held is on disk."""
+        if self.last == self._outbox.next_commit:
+            self._outbox.commit()
+
+    def write_own(self, family: Family, signed: SignedFact) -> None:
+        """Make a fact durable that must not leave before it is; a draft is signed later."""
+        if signed.signature:
+            self.write(family, signed.id, signed.encode())
+            self.hurry()
+        else:
+            self.last = self._outbox.promise()
+            self._drafts.append((family, signed))
+        self._unwritten[family, signed.id] = None
+        self._waiting.append((self.last, family, signed.id))
+
+    def sign_drafts(self, author: Author) -> None:
+        """Sign what was drafted since the last commit, and put it into the next one."""
+        drafts, self._drafts = self._drafts, []
+        self._outbox.promised = 0
+        author.sign_drafts([signed for _, signed in drafts], DRAFTS_SIGNED_MAX)
+        for family, signed in drafts:
+            self.write(family, signed.id, signed.encode())
 
     def erase(self, family: Family, id_: FactId) -> None:
         """Take a fact off the disk."""
-        self.last = self._outbox.commit(Row(ROW_KIND, row_key(family, id_), None))
+        self.last = self._outbox.keep(Row(ROW_KIND, row_key(family, id_), None))
 
     def may_leave(self, family: Family, id_: FactId) -> bool:
         """Whether a held fact may be sent."""

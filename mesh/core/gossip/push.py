@@ -34,6 +34,10 @@ BACKOFF = 2.0
 """Each wait for acknowledgements is this much longer than the one before."""
 RESEND_LOW_SHARE = 0.03
 """However fast receipts come, this share of `push_resend_s` is always waited."""
+PATIENCE = 4.0
+"""How many deviations beyond the mean are waited for an answer, as in RFC 6298."""
+URGENT_PATIENCE = 1.0
+"""The same for receipts: a claim waits for them, and has no time to lose a message twice."""
 
 
 class Publication(NamedTuple):
@@ -55,7 +59,7 @@ class Acknowledged(NamedTuple):
 class _Flight:
     """A push that waits for acknowledgements; one bit per part and peer."""
 
-    __slots__ = ("at", "durable", "family", "sections", "sends", "unacknowledged")
+    __slots__ = ("at", "family", "sections", "sends", "unacknowledged", "want")
 
     def __init__(
         self, at: Instant, publication: Publication, sections: list[bytes], peers: Sequence[NodeId]
@@ -63,9 +67,14 @@ class _Flight:
         self.at = at
         self.family = publication.family
         self.sections = sections
-        self.durable = publication.want is Want.DURABLE
+        self.want = publication.want
         self.unacknowledged = dict.fromkeys(peers, (1 << len(sections)) - 1)
         self.sends = 1
+
+    @property
+    def durable(self) -> bool:
+        """Whether only the disk of a peer counts."""
+        return self.want is Want.DURABLE
 
 
 def cut_into_sections(publication: Publication) -> list[bytes]:
@@ -94,10 +103,13 @@ class Pusher:
         self._number = rng.randrange(1 << (NUMBER_BITS - 1))
         self._flights: dict[PushNumber, _Flight] = {}
         self._mean_s = self._deviation_s = params.push_resend_s / 5
-        # Flights with equally many sends wait equally long, so each queue is in order of time.
-        self._due: tuple[deque[tuple[Instant, PushNumber]], ...] = tuple(
-            deque() for _ in range(params.push_tries)
-        )
+        # Flights with equally many sends that want the same wait equally long, so each queue is
+        # in order of time.
+        self._due: dict[tuple[Want, int], deque[tuple[Instant, PushNumber]]] = {
+            (want, sends): deque()
+            for want in (Want.RECEIPT, Want.DURABLE)
+            for sends in range(params.push_tries)
+        }
 
     def mint(self) -> PushNumber:
         """Return the next number."""
@@ -132,15 +144,20 @@ class Pusher:
             if not flight.unacknowledged:
                 del self._flights[number]
 
-    def _resend_after_s(self) -> float:
-        """Return how long to wait for receipts: as long as they mostly take, within bounds.
+    def _resend_after_s(self, want: Want) -> float:
+        """Return how long to wait for answers: as long as receipts mostly take, within bounds.
 
-        The estimate of RFC 6298, from receipts of pushes that were sent once.
+        The estimate of RFC 6298, except that receipts of pushes that were sent twice count from
+        the first time: those left out would be the slow ones, and what is resent ever sooner would
+        make the rest look ever faster.
         """
         high = self._params.push_resend_s
-        return min(high, max(high * RESEND_LOW_SHARE, self._mean_s + 4 * self._deviation_s))
+        patience = URGENT_PATIENCE if want is Want.RECEIPT else PATIENCE
+        usual_s = self._mean_s + patience * self._deviation_s
+        return min(high, max(high * RESEND_LOW_SHARE, usual_s))
 
     def _measure(self, sample_s: float) -> None:
+        sample_s = min(sample_s, self._params.push_resend_s)
         self._deviation_s += (abs(sample_s - self._mean_s) - self._deviation_s) / 4
         self._mean_s += (sample_s - self._mean_s) / 8
 
@@ -160,7 +177,7 @@ class Pusher:
                 flight.unacknowledged[peer] = left
                 continue
             complete.append(Acknowledged(number, flight.durable))
-            if flight.sends == 1 and not flight.durable:
+            if not flight.durable:
                 self._measure(now - flight.at)
             del flight.unacknowledged[peer]
             if not flight.unacknowledged:
@@ -171,7 +188,7 @@ class Pusher:
     def next_deadline(self) -> Instant:
         """Return when something has to be sent again, or is given up."""
         deadline = NEVER
-        for queue in self._due:
+        for queue in self._due.values():
             while queue and queue[0][1] not in self._flights:
                 queue.popleft()
             if queue:
@@ -181,7 +198,7 @@ class Pusher:
     def handle_timeout(self, now: Instant) -> None:
         """Send again what is due, to those who lack it."""
         resends: tuple[dict[NodeId, list[bytes]], ...] = ({}, {})
-        for queue in self._due:
+        for queue in self._due.values():
             while queue and (queue[0][0] <= now or queue[0][1] not in self._flights):
                 number = queue.popleft()[1]
                 flight = self._flights.get(number)
@@ -202,7 +219,8 @@ class Pusher:
     ) -> None:
         number = publication.number
         self._flights[number] = _Flight(now, publication, sections, peers)
-        self._due[0].append((later(now, self._resend_after_s()), number))
+        wait_s = self._resend_after_s(publication.want)
+        self._due[publication.want, 0].append((later(now, wait_s), number))
         if len(self._flights) > self._params.queue_items_max:
             del self._flights[next(iter(self._flights))]
             self._post.count("pushes_dropped")
@@ -221,8 +239,8 @@ class Pusher:
         for peer, left in flight.unacknowledged.items():
             lacking = [section for i, section in enumerate(flight.sections) if left >> i & 1]
             resends.setdefault(peer, []).extend(lacking)
-        wait = self._resend_after_s() * BACKOFF**flight.sends
-        self._due[flight.sends].append((later(now, wait), number))
+        wait_s = self._resend_after_s(flight.want) * BACKOFF**flight.sends
+        self._due[flight.want, flight.sends].append((later(now, wait_s), number))
         flight.sends += 1
 
 
@@ -242,6 +260,8 @@ class Acknowledger:
         if self._journal.settled:
             self._send(peer, durable, durable=True)
             return
+        if durable:
+            self._journal.hurry()
         for number, part in durable:
             # A part that came again waits for the commit that it waits for already.
             self._waiting.setdefault((peer, number, part), self._journal.last)

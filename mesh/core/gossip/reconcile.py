@@ -163,6 +163,8 @@ class Reconciler:
 
     def next_deadline(self) -> Instant:
         """Return when a chunk may leave or a comparison is over."""
+        if not self._sessions:
+            return NEVER
         deadline = NEVER
         for session in self._sessions.values():
             deadline = min(deadline, session.expires, session.outflow.next_deadline())

@@ -28,6 +28,10 @@ from mesh.core.wire.frame import (
     encode_frame,
 )
 
+LONG_AGO = Instant(float("-inf"))
+NEW_S = 10.0
+"""For so long a peer that was never heard may know nothing of us, nor we of it: greet at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:
@@ -44,9 +48,13 @@ class Route:
 
     session: Session
     advertised: Address
+    known: Instant
+    """When this presence came in."""
     observed: Address | None = None
     heard: Instant | None = None
     greeted: Instant | None = None
+    asked: Instant | None = None
+    """When something that wants an answer was sent first since it was heard last."""
 
 
 @dataclass(slots=True)
@@ -62,7 +70,11 @@ class Links:
     routes: dict[NodeId, Route] = field(default_factory=dict)
     _by_index: dict[bytes, NodeId] = field(default_factory=dict)
 
-    def learn(self, peer: LinkEnd, address: Address) -> None:
+    def check(self, link_key: bytes) -> None:
+        """Raise RemoteError(BAD_KEY) unless this end can share a secret with that key."""
+        self.suite.exchange(self.key, link_key)
+
+    def learn(self, peer: LinkEnd, address: Address, now: Instant = LONG_AGO) -> None:
         """Know a peer's presence; raises RemoteError when its link key is no key."""
         route = self.routes.get(peer.id)
         if route is not None and route.session.peer == peer:
@@ -72,7 +84,7 @@ class Links:
         session = Session(peer, keys, ReplayWindow(self.params.replay_window))
         if route is not None:
             self._by_index.pop(route.session.keys.receive_index, None)
-        self.routes[peer.id] = Route(session, address)
+        self.routes[peer.id] = Route(session, address, now)
         self._by_index[keys.receive_index] = peer.id
 
     def forget(self, peer: NodeId) -> None:
@@ -134,16 +146,26 @@ class Links:
             raise RemoteError(Refusal.MALFORMED, "an empty plaintext")
         frames = decode_frames_untrusted(plaintext)
         if source is not None:
-            route.heard = now
+            route.heard, route.asked = now, None
             route.observed = source
         return Opened(peer, decode_echo(plaintext[0]), frames)
 
-    def should_greet(self, now: Instant, peer: NodeId, silent_s: float) -> bool:
-        """Whether a HELLO should go along: the peer may not know us, or has been silent."""
+    def ask(self, now: Instant, peer: NodeId) -> float:
+        """Note that something that wants an answer leaves; returns for how long none came."""
         route = self.routes[peer]
-        known = route.session.confirmed and route.heard is not None
-        if known and route.heard is not None and now - route.heard < silent_s:
-            return False
+        if route.asked is None:
+            route.asked = now
+        return now - route.asked
+
+    def should_greet(self, now: Instant, peer: NodeId, silent_s: float) -> bool:
+        """Whether a HELLO should go along: the peer may not know us yet, or does not answer."""
+        route = self.routes[peer]
+        is_new = route.heard is None and now - route.known < NEW_S
+        if not is_new:
+            if route.asked is None or now - route.asked < self.params.hello_interval_s:
+                return False
+            if route.heard is not None and now - route.heard < silent_s:
+                return False
         last = route.greeted
         if last is not None and now - last < self.params.hello_interval_s:
             return False

@@ -72,13 +72,17 @@ class ReplayWindow:
     size: int
     greatest: int = 0
     seen: int = 0
+    _mask: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._mask = (1 << self.size) - 1
 
     def admit(self, counter: int) -> bool:
         """Whether this counter is new; remembers it."""
         ahead = counter - self.greatest
         if ahead > 0:
             shifted = self.seen << ahead if ahead < self.size else 0
-            self.seen = (shifted | 1) & ((1 << self.size) - 1)
+            self.seen = (shifted | 1) & self._mask
             self.greatest = counter
             return True
         if -ahead >= self.size:

@@ -2,7 +2,7 @@
 
 Almost every timer here is pushed later again and again (an edge that stays healthy never reaches
 its probe). So a key keeps its old place in the heap and is put back only once that place comes
-up: moving a timer later costs one dictionary write, and nobody ever scans all members.
+up first: moving a timer later costs one dictionary write, and nobody ever scans all members.
 """
 
 import heapq
@@ -56,24 +56,31 @@ class Agenda:
         return self._due.get(key, NEVER)
 
     def next_instant(self) -> Instant:
-        """Return an instant that is not later than the first due one; NEVER when idle."""
-        return self._heap[0][0] if self._heap else NEVER
+        """Return when the first key is due; NEVER when idle."""
+        heap = self._heap
+        while heap:
+            armed, key = heap[0]
+            due = self._due.get(key)
+            if due == armed:
+                return armed
+            if self._armed.get(key) != armed:
+                heapq.heappop(heap)  # an earlier place took over
+            elif due is None:
+                heapq.heappop(heap)
+                del self._armed[key]
+            else:
+                heapq.heapreplace(heap, (due, key))
+                self._armed[key] = due
+        return NEVER
 
     def take_due(self, instant: Instant) -> bytes | None:
         """Remove and return a key that is due at this instant or before."""
-        while self._heap and self._heap[0][0] <= instant:
-            armed, key = heapq.heappop(self._heap)
-            if self._armed.get(key) != armed:
-                continue  # an earlier place took over
-            del self._armed[key]
-            due = self._due.get(key)
-            if due is None:
-                continue
-            if due <= instant:
-                del self._due[key]
-                return key
-            self._arm(key, due)
-        return None
+        if self.next_instant() > instant:
+            return None
+        _, key = heapq.heappop(self._heap)
+        self._armed.pop(key, None)
+        del self._due[key]
+        return key
 
     def _arm(self, key: bytes, due: Instant) -> None:
         self._armed[key] = due

@@ -25,6 +25,8 @@ from mesh.core.wire.envelope import SignedFact, decode_signed_fact_untrusted
 
 EARLY_RESENDS = 4
 VOUCHERS_ASKED = 2
+ASKERS_MAX = 32
+"""Who waits to hear whether one member is reached; whoever asks beyond asks again."""
 
 
 class Court:
@@ -171,13 +173,13 @@ class Court:
             self._forget_if_empty(member, suspicion)
 
     def handle_ask(self, now: Now, peer: NodeId, remark: Ask) -> None:
-        """An observer whose own edge is broken wants to know whether I reach somebody."""
+        """Somebody whose own path is broken wants to know whether I reach a member."""
         member = self._ground.table.get(remark.subject)
         if member is None or not member.is_here:
             return
         if self._reaches(now, member):
             self._ground.send(peer, Vouch(member.id, *member.standing))
-        elif member.id in self._edges.members and peer in self._ground.table.observers(member):
+        elif member.id in self._edges.members and len(member.askers) < ASKERS_MAX:
             member.askers[peer] = None
             self._edges.rally(now, member)
 

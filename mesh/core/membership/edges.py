@@ -10,7 +10,7 @@ from mesh.core.identity import NodeId
 from mesh.core.instants import Instant, Now, later
 from mesh.core.membership.ground import MOMENT_S, Ground
 from mesh.core.membership.member import Member
-from mesh.core.membership.messages import Ack, Ping
+from mesh.core.membership.messages import Ack, Ping, encode_beat
 from mesh.core.membership.probe import SEQUENCES, LossMeter, Phase, Probe
 
 RALLY_EXTRA_TRIES = 2
@@ -50,7 +50,7 @@ class Edges:
             fresh = table.get(node)
             if fresh is not None and node not in self.members:
                 self.members[node] = fresh
-                fresh.probe = Probe()
+                fresh.probe, fresh.detour = Probe(), None
                 agenda.set(fresh.edge_key, self._ground.soon(now))
         params = self._ground.params
         share = len(wanted) / (2 * params.rings)
@@ -58,17 +58,18 @@ class Edges:
         return gone
 
     def begin(self, now: Now, member: Member, extra_tries: int = 0) -> None:
-        """Start a run of pings on an edge, or to test a verdict on somebody else."""
+        """Start a run of pings on an edge, or to check on somebody else."""
         if member.probe is None:
             member.probe = Probe(is_check=True)
         params = self._ground.params
-        tries = self.loss.tries(params) + extra_tries
+        tries = min(self.loss.tries(params) + extra_tries, params.probe_tries_high)
         member.probe.begin(now.instant, tries, member.trip.timeout_s(params))
         self._try(now, member, member.probe)
 
     def rally(self, now: Now, member: Member) -> None:
         """Find out at once whether a member is there, unless that is being found out."""
-        if member.probe is None or member.probe.phase is Phase.QUIET:
+        probe = member.probe
+        if probe is None or probe.phase is Phase.QUIET or (probe.is_check and not probe.runs):
             self.begin(now, member, RALLY_EXTRA_TRIES)
 
     def restart(self, now: Now, member: Member) -> None:
@@ -132,9 +133,11 @@ class Edges:
 
     def rest(self, now: Now, member: Member, probe: Probe) -> None:
         """Two-way evidence: the edge is quiet for another period."""
-        ground = self._ground
+        ground, lost = self._ground, probe.lost
+        if lost is not None:
+            self.loss.add(lost)
         if probe.is_check:
-            member.probe = None
+            member.probe = member.detour = None
             ground.agenda.cancel(member.edge_key)
             return
         if probe.phase is not Phase.QUIET:
@@ -147,17 +150,14 @@ class Edges:
 
     def answer(self, peer: NodeId, sequence: int) -> None:
         """Answer a ping."""
-        gossip = self._ground.parts.gossip
-        ack = Ack(sequence, gossip.digest(Family.MEMBERS), gossip.digest(Family.TASKS))
-        self._ground.parts.outbox.send_raw(peer, ack.KIND, ack.encode())
+        self._send(peer, Ack.KIND, sequence)
 
     def take_ack(self, now: Now, member: Member, sequence: int) -> Instant | None:
         """Measure with an answer; returns when its ping left, None when none is known."""
         found = member.probe.place_of(sequence) if member.probe is not None else None
         if found is not None and member.probe is not None:
             place, left = found
-            if member.probe.phase is Phase.ASKING:
-                self.loss.add(place)
+            member.probe.answered = place
         elif member.asked is not None and member.asked[0] == sequence:
             left, member.asked = member.asked[1], None
         else:
@@ -171,8 +171,11 @@ class Edges:
 
     def _ping(self, member: Member) -> int:
         self._sequence = (self._sequence + 1) % SEQUENCES
-        gossip = self._ground.parts.gossip
-        digests = gossip.digest(Family.MEMBERS), gossip.digest(Family.TASKS)
-        ping = Ping(self._sequence, *digests)
-        self._ground.parts.outbox.send_raw(member.id, ping.KIND, ping.encode())
+        self._send(member.id, Ping.KIND, self._sequence)
         return self._sequence
+
+    def _send(self, peer: NodeId, kind: int, sequence: int) -> None:
+        parts = self._ground.parts
+        digest = parts.gossip.digest
+        body = encode_beat(sequence, digest(Family.MEMBERS), digest(Family.TASKS))
+        parts.outbox.send_raw(peer, kind, body)

@@ -76,7 +76,7 @@ class Healing:
 
         Only pings and acks are answered so: a notice is never answered with a notice.
         """
-        if member.is_down and self._tell(now, member):
+        if self._tell(now, member):
             self._ground.parts.gossip.start_sync(now, member.id)
 
     def warn(self, now: Now, member: Member) -> None:

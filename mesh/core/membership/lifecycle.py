@@ -89,9 +89,9 @@ class Lifecycle:
             self._ground.agenda.cancel(timer_key(kind, member.id))
 
     def _end_check(self, member: Member) -> None:
-        """No verdict is left to be tested by a probe."""
+        """Nothing is left to be found out by a check."""
         if member.probe is not None and member.probe.is_check:
-            member.probe = None
+            member.probe = member.detour = None
             self._ground.agenda.cancel(member.edge_key)
 
     def _await_death(self, member: Member) -> None:

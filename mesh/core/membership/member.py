@@ -34,6 +34,16 @@ class Ended:
 
 
 @dataclass(slots=True)
+class Detour:
+    """Somebody who passes things on to a member that is no edge."""
+
+    via: NodeId
+    is_vouched: bool
+    """Somebody said so during the check that is under way."""
+    is_used: bool = True
+
+
+@dataclass(slots=True)
 class Member:
     """A belief about one other node."""
 
@@ -53,6 +63,7 @@ class Member:
     asked: tuple[int, Instant] | None = None
     """The last ping outside of any run: redial or random probe."""
     probe: Probe | None = None
+    detour: Detour | None = None
     suspicion: Suspicion | None = None
     askers: dict[NodeId, None] = field(default_factory=dict)
     """Who wants to hear whether I reach it."""
@@ -113,5 +124,5 @@ class Member:
     def forget_contact(self) -> None:
         """It runs anew: what its former process heard says nothing any more."""
         self.heard_at = self.evidence_at = self.reached_at = LONG_AGO
-        self.asked = None
+        self.asked = self.detour = None
         self.askers.clear()

@@ -34,6 +34,7 @@ class MemberTable:
         """Down and dead members, for redialling."""
         self.is_stale = True
         """Whether who is here has changed since the last look."""
+        self._alive: tuple[NodeId, ...] | None = ()
         self._members: dict[NodeId, Member] = {}
         self._members_max = members_max
         self._changed: dict[NodeId, Status | None] = {}
@@ -45,6 +46,12 @@ class MemberTable:
 
     def __iter__(self) -> Iterator[Member]:
         return iter(self._members.values())
+
+    def alive(self) -> tuple[NodeId, ...]:
+        """Return who is here; the same object until somebody comes or goes."""
+        if self._alive is None:
+            self._alive = tuple(self.here)
+        return self._alive
 
     def get(self, node: NodeId) -> Member | None:
         """Return what is believed of a node; None for unknown ones and for this node."""
@@ -115,6 +122,7 @@ class MemberTable:
 
     def _enter(self, node: NodeId) -> None:
         bisect.insort(self.here, node)
+        self._alive = None
         self.rule.add(node)
         self.is_stale = True
 
@@ -122,5 +130,6 @@ class MemberTable:
         at = bisect.bisect_left(self.here, node)
         if self.here[at : at + 1] == [node]:
             del self.here[at]
+            self._alive = None
         self.rule.remove(node)
         self.is_stale = True

@@ -3,7 +3,6 @@
 from typing import Any
 
 from mesh.core.errors import Refusal, RemoteError
-from mesh.core.gossip.vocabulary import Family
 from mesh.core.identity import Address, Boot, NodeId
 from mesh.core.instants import NEVER, Instant, Now, later
 from mesh.core.membership.agenda import (
@@ -20,6 +19,7 @@ from mesh.core.membership.agenda import (
     Agenda,
 )
 from mesh.core.membership.court import Court, open_accusation_untrusted
+from mesh.core.membership.detours import Detours
 from mesh.core.membership.edges import Edges
 from mesh.core.membership.facts import Accusation, Presence
 from mesh.core.membership.ground import Ground, MembershipParts, OwnPresence
@@ -57,6 +57,7 @@ class Membership:
         self._lifecycle = Lifecycle(self._ground)
         self._court = Court(self._ground, self._edges, self._lifecycle)
         self._healing = Healing(self._ground, self._edges, self._lifecycle)
+        self._detours = Detours(self._ground, self._edges)
         self._own = OwnRecord(self._ground)
         self._intake = Intake(self._ground, self._edges, self._lifecycle, self._court, self._own)
         self._events: list[MemberEvent] = []
@@ -79,19 +80,25 @@ class Membership:
 
     def handle_message(self, now: Now, peer: NodeId, kind: int, body: bytes) -> None:
         """Take a message from an authenticated peer; raises RemoteError."""
-        member = self._table.get(peer)
-        if member is None:
-            raise RemoteError(Refusal.UNKNOWN_SENDER, "no presence of this peer is known")
         if kind == Ping.KIND:
-            self._edges.answer(peer, Ping.decode_untrusted(body).sequence)
-            self._healing.notice(now, member)
+            self.handle_probe(now, peer, Ping.decode_untrusted(body))
         elif kind == Ack.KIND:
-            heard_us_at = self._edges.take_ack(now, member, Ack.decode_untrusted(body).sequence)
+            self.handle_probe(now, peer, Ack.decode_untrusted(body))
+        else:
+            self._handle_vote(now, self._author_of(peer), kind, body)
+            self._settle(now)
+
+    def handle_probe(self, now: Now, peer: NodeId, probe: Ping | Ack) -> None:
+        """Take a ping or the answer to one; raises RemoteError."""
+        member = self._author_of(peer)
+        if type(probe) is Ping:
+            self._edges.answer(peer, probe.sequence)
+        else:
+            heard_us_at = self._edges.take_ack(now, member, probe.sequence)
             if heard_us_at is not None:
                 self._witness(now, member, heard_us_at)
+        if member.is_down:
             self._healing.notice(now, member)
-        else:
-            self._handle_vote(now, member, kind, body)
         self._settle(now)
 
     def handle_evidence(self, now: Now, peer: NodeId, echo_age_s: float | None) -> None:
@@ -198,7 +205,11 @@ class Membership:
 
     def alive(self) -> tuple[NodeId, ...]:
         """Return alive and suspect peers, without this node, sorted."""
-        return tuple(self._table.here)
+        return self._table.alive()
+
+    def is_edge(self, peer: NodeId) -> bool:
+        """Whether this node observes a peer, and it this node."""
+        return peer in self._edges.members
 
     def presence(self, peer: NodeId) -> Verified[Presence] | None:
         """Return what a node said of itself last."""
@@ -213,15 +224,29 @@ class Membership:
         return known.fact.addresses[0] if known is not None and known.fact.addresses else None
 
     def relay_for(self, peer: NodeId) -> NodeId | None:
-        """Return who reached a peer just now where the direct edge is broken."""
+        """Return who reached a peer just now where the direct path is broken."""
         member = self._table.get(peer)
-        if member is None or member.suspicion is None or not member.is_here:
+        if member is None or not member.is_here:
             return None
+        if member.suspicion is None:
+            return None if member.detour is None else self._detours.via(member)
         for voucher in member.suspicion.vouchers_by_freshness():
             between = self._table.get(voucher)
             if between is not None and between.is_here and between.suspicion is None:
                 return voucher
         return None
+
+    def doubt(self, instant: Instant, peer: NodeId) -> None:
+        """Something sent to a peer that wants an answer has not got one."""
+        member = self._table.get(peer)
+        if member is not None:
+            self._detours.doubt(instant, member)
+
+    def handle_relayed(self, now: Now, peer: NodeId, via: NodeId) -> None:
+        """An authenticated datagram of a peer came through somebody else."""
+        member = self._table.get(peer)
+        if member is not None:
+            self._detours.relayed(now, member, via)
 
     def ended(self, subject: NodeId, boot: Boot) -> Ended | None:
         """Return why a boot of a node is over, as far as is known."""
@@ -230,7 +255,9 @@ class Membership:
 
     def take_events(self) -> list[MemberEvent]:
         """Remove and return the changes of the cuts that are complete."""
-        events, self._events = self._events, []
+        events = self._events
+        if events:
+            self._events = []
         return events
 
     def echo_age_s(self, now: Now, peer: NodeId) -> float | None:
@@ -249,20 +276,28 @@ class Membership:
 
     # -- inner steps
 
+    def _author_of(self, peer: NodeId) -> Member:
+        member = self._table.get(peer)
+        if member is None:
+            raise RemoteError(Refusal.UNKNOWN_SENDER, "no presence of this peer is known")
+        return member
+
     def _handle_vote(self, now: Now, member: Member, kind: int, body: bytes) -> None:
         peer = member.id
         if kind == Accuse.KIND:
             self._handle_accuse(now, member, body)
         elif kind == Vouch.KIND:
-            self._court.handle_vouch(now, peer, Vouch.decode_untrusted(body))
+            remark = Vouch.decode_untrusted(body)
+            self._court.handle_vouch(now, peer, remark)
+            self._detours.handle_vouch(peer, remark)
         elif kind == Ask.KIND:
             self._court.handle_ask(now, peer, Ask.decode_untrusted(body))
         elif kind == Withdraw.KIND:
-            remark = Withdraw.decode_untrusted(body)
-            if remark.subject == self._table.self_id:
+            taken_back = Withdraw.decode_untrusted(body)
+            if taken_back.subject == self._table.self_id:
                 self._own.forgiven(peer)
             else:
-                self._court.handle_withdraw(peer, remark)
+                self._court.handle_withdraw(peer, taken_back)
         else:
             raise RemoteError(Refusal.MALFORMED, f"no message of membership has kind {kind}")
 
@@ -315,7 +350,7 @@ class Membership:
 
     def _fire_own(self, now: Now, key: bytes) -> None:
         if key == RANDOM:
-            self._probe_somebody(now)
+            self._detours.probe_somebody(now)
             self._agenda.set(RANDOM, self._ground.spread(now, self._params.random_probe_s))
         elif key == REDIAL:
             self._healing.redial(now)
@@ -329,7 +364,11 @@ class Membership:
             self._events.extend(self._table.cut())
 
     def _fire_edge(self, now: Now, member: Member) -> None:
-        phase = self._edges.fire(now, member)
+        probe = member.probe
+        if probe is not None and probe.is_check:
+            phase = self._detours.tend(now, member, probe)
+        else:
+            phase = self._edges.fire(now, member)
         if phase is Phase.FAILED:
             self._failed(now, member)
         elif phase is Phase.HELD:
@@ -344,14 +383,6 @@ class Membership:
             self._lifecycle.go_down(now, member, verdict, local=False)
         else:
             self._court.accuse(now, member)
-
-    def _probe_somebody(self, now: Now) -> None:
-        """Ping a random member that is no edge: coverage, and a round trip to know."""
-        here = self._table.here
-        if len(here) > len(self._edges.members):
-            member = self._table.get(self._parts.rng.choice(here))
-            if member is not None and member.probe is None:
-                self._edges.nudge(now, member)
 
     def _postpone(self, now: Now, seconds: float) -> None:
         """Push all clocks that count against somebody."""

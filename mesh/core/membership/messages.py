@@ -14,6 +14,8 @@ from mesh.core.wire.codec import Binary, Layout, Uint
 from mesh.core.wire.frame import Message
 
 BEAT = struct.Struct(">IQQ")
+encode_beat = BEAT.pack
+"""Returns the body of a ping or an answer: its sequence, and both digests."""
 ACCUSATION_BYTES_MAX = 320
 
 
@@ -27,7 +29,7 @@ class Beat(Message):
 
     def encode(self) -> bytes:
         """Return the packed bytes."""
-        return BEAT.pack(self.sequence, self.digest_members, self.digest_tasks)
+        return encode_beat(self.sequence, self.digest_members, self.digest_tasks)
 
     @classmethod
     def decode_untrusted(cls, data: bytes) -> Self:

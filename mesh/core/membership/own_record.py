@@ -16,10 +16,12 @@ from mesh.core.membership.agenda import REFUTE
 from mesh.core.membership.facts import ADDRESSES_MAX, Leave, Presence
 from mesh.core.membership.ground import MOMENT_S, Ground
 from mesh.core.membership.member import Standing
-from mesh.core.wire.envelope import PAYLOAD_BYTES_MAX, Verified
+from mesh.core.wire.envelope import Verified
 
 PROTOCOL = 1
 INCARNATION_BITS = 32
+PRESENCE_BYTES_MAX = 700
+"""Of this node's own: it has to fit one greeting, beside a certificate and an admin record."""
 
 
 class OwnRecord:
@@ -164,7 +166,7 @@ class OwnRecord:
 
 def check_size(fact: Presence) -> None:
     """Raise LocalError unless everybody will accept this presence."""
-    data = fact.encode()
+    data = replace(fact, incarnation=Incarnation((1 << INCARNATION_BITS) - 1)).encode()
     try:
         Presence.decode_untrusted(data)
     except RemoteError as wrong:
@@ -173,9 +175,9 @@ def check_size(fact: Presence) -> None:
             f"the presence of this node is not valid: {wrong.detail}",
             "use fewer and shorter addresses, tags and kinds, without control characters",
         ) from None
-    if len(data) > PAYLOAD_BYTES_MAX:
+    if len(data) > PRESENCE_BYTES_MAX:
         raise LocalError(
             "presence_too_large",
             f"the presence of this node takes {len(data)} bytes",
-            f"{PAYLOAD_BYTES_MAX} are allowed: use fewer and shorter tags and kinds",
+            f"{PRESENCE_BYTES_MAX} are allowed: use fewer and shorter tags and kinds",
         )

@@ -16,8 +16,8 @@ from mesh.core.params import MembershipParams
 
 SEQUENCES = 1 << 32
 LOSS_GAIN = 1 / 32
-FALSE_FAILURE = 0.05
-"""How likely a run may fail on loss alone; the vote makes up for the rest."""
+FALSE_FAILURE = 0.01
+"""How likely a run may fail on loss alone: each that does costs some dozen messages of a vote."""
 
 
 class Phase(Enum):
@@ -56,12 +56,12 @@ class RoundTrip:
 
 @dataclass(slots=True)
 class LossMeter:
-    """The share of pings that went unanswered by peers who then did answer."""
+    """The share of pings that went unanswered by peers who turned out to be there."""
 
     rate: float = 0.0
 
     def add(self, lost: int) -> None:
-        """Take one answered run into account, with the pings lost before the answered one."""
+        """Take one run into account that ended well, and how many of its pings were lost before."""
         for _ in range(lost):
             self.rate += (1 - self.rate) * LOSS_GAIN
         self.rate -= self.rate * LOSS_GAIN
@@ -80,11 +80,18 @@ class Probe:
 
     phase: Phase = Phase.QUIET
     is_check: bool = False
-    """Not an edge of ours: one run to test a verdict, then gone."""
+    """Not an edge of ours: one run to see whether it is there, then gone."""
     started: Instant = Instant(0.0)
     tries_left: int = 0
     wait_s: float = 0.0
     sent: list[tuple[int, Instant]] = field(default_factory=list)
+    answered: int | None = None
+    """Which ping of the run was answered, counted from 0."""
+
+    @property
+    def runs(self) -> bool:
+        """Whether pings wait for their answer."""
+        return self.phase is Phase.ASKING
 
     def begin(self, instant: Instant, tries: int, wait_s: float) -> None:
         """Start a run; `send` follows."""
@@ -92,6 +99,7 @@ class Probe:
         self.started = instant
         self.tries_left = tries
         self.wait_s = wait_s
+        self.answered = None
         self.sent.clear()
 
     def send(self, instant: Instant, sequence: int, params: MembershipParams) -> Instant:
@@ -102,6 +110,13 @@ class Probe:
         due = later(instant, self.wait_s)
         self.wait_s *= params.probe_backoff
         return due
+
+    @property
+    def lost(self) -> int | None:
+        """How many pings of a run that ends now were lost; None when that says nothing."""
+        if self.phase is Phase.ASKING or self.phase is Phase.FAILED:
+            return max(0, len(self.sent) - 1) if self.answered is None else self.answered
+        return None
 
     def rest(self) -> None:
         """The peer hears us: the run is over."""

@@ -7,7 +7,7 @@ verdict itself, since an accusation is always signed alone: leaf 0 of a batch of
 from mesh.core.errors import Refusal, RemoteError
 from mesh.core.identity import NodeId, PublicKey, node_id
 from mesh.core.membership.facts import Accusation, Verdict
-from mesh.core.membership.suspicion import accusers_needed
+from mesh.core.membership.suspicion import SMALLEST_VOTE, accusers_needed
 from mesh.core.wire.envelope import SignedFact, Verified, Verifier, leaf_hash
 
 ACCUSATIONS_MAX = 9
@@ -23,7 +23,8 @@ def check_verdict(verdict: Verdict) -> None:
     accusers = accusers_of(verdict)
     if len(dict.fromkeys(accusers)) != len(accusers) or verdict.subject in accusers:
         raise broken("a verdict needs distinct accusers other than its subject")
-    needed = 1 if verdict.local else accusers_needed(verdict.observers)
+    # How many observers there were is the author's word, so one liar could say that it was one.
+    needed = 1 if verdict.local else accusers_needed(max(verdict.observers, SMALLEST_VOTE))
     if len(accusers) < needed:
         raise broken(f"{len(accusers)} of {verdict.observers} observers are no majority")
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from mesh.core.commands import TrustInvite
+from mesh.core.crypto.keys import KEY_BYTES
 from mesh.core.crypto.suite import SigningKey
 from mesh.core.effects import (
     ClientId,
@@ -24,7 +25,7 @@ from mesh.core.trust.joining import AdmitParts, Admitter, Step
 from mesh.core.trust.tickets import TicketBook, ticket_text
 from mesh.core.wire.envelope import Author, SignedFact, author_of
 
-JOINS_MAX = 32
+JOINS_MAX = 128
 JOIN_LIMIT_S = 20.0
 CONTACTS_MAX = 8
 
@@ -48,7 +49,7 @@ class Admissions:
         self.book.addresses = self.setup.addresses
         self.book.restore(self.rows.get("ticket", {}))
         root_key = self.rows.get("root_key", {}).get(b"")
-        if root_key is not None:
+        if root_key is not None and len(root_key) == KEY_BYTES:
             self.root = author_of(self.setup.suite, SigningKey(root_key), author.verifier)
 
     def owns(self, stream: StreamId) -> bool:
@@ -163,6 +164,8 @@ class Admissions:
 
     def handle_timeout(self, now: Now) -> list[Effect]:
         """Hang up on those who take too long."""
+        if not self.joins:
+            return []
         late = [stream for stream, (_, due) in self.joins.items() if due <= now.instant]
         return [self._close(stream) for stream in late]
 

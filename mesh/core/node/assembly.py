@@ -145,7 +145,7 @@ def _restore_fact(participant: Participant, now: Now, family: Family, signed: Si
     else:
         kept = participant.membership.accept(now, verified)
         if kept and isinstance(fact, Presence):
-            participant.learn(verified)
+            participant.learn(now, verified)
     participant.gossip.restore(family, verified)
     if not kept:
         participant.gossip.drop(family, verified.id)

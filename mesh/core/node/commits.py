@@ -11,6 +11,10 @@ from mesh.core.instants import NEVER, Instant, later
 from mesh.core.outbox import Outbox
 
 RETRY_S = 1.0
+COMPANY_S = 0.004
+"""Rows that nobody waits for may wait so long for others to share their commit."""
+ROWS_AT_ONCE = 1024
+"""With so many rows a commit is handed over at once, whatever else is under way."""
 
 
 @dataclass(slots=True)
@@ -22,14 +26,34 @@ class Commits:
     retry_at: Instant = NEVER
     barrier: CommitNumber | None = None
     """The commit that carries the unsaved rows again; nothing after it is done before it is."""
+    company_at: Instant = NEVER
+    """When rows that nobody waits for are handed over at the latest."""
 
     @property
     def failing(self) -> bool:
         """Whether something could not be written and still is not."""
         return bool(self.unsaved) or self.barrier is not None
 
+    def is_due(self, now: Instant, outbox: Outbox) -> bool:
+        """Whether to hand over the next commit now.
+
+        One at a time: what comes while one is under way makes the next. So one write to the disk,
+        and one signature, carry all that came meanwhile. Rows that nobody waits for are patient.
+        """
+        waiting = outbox.rows_waiting
+        if waiting >= ROWS_AT_ONCE:
+            return True
+        if not waiting or self.under_way:
+            self.company_at = NEVER
+            return False
+        if self.company_at == NEVER:
+            self.company_at = later(now, COMPANY_S)
+        return outbox.is_urgent or now >= self.company_at
+
     def take(self, outbox: Outbox) -> list[Effect]:
-        """Return the commit of this input, if it has rows."""
+        """Return the next commit, if it has rows."""
+        self.company_at = NEVER
+        outbox.is_urgent = False
         if not outbox.rows:
             return []
         number, rows = outbox.next_commit, tuple(outbox.rows)
@@ -68,5 +92,10 @@ class Commits:
             return
         self.retry_at = NEVER
         outbox.rows[:0] = self.unsaved
+        outbox.is_urgent = True
         self.unsaved = []
         self.barrier = outbox.next_commit
+
+    def next_deadline(self) -> Instant:
+        """Return when something is to be tried again, or has waited long enough for company."""
+        return min(self.retry_at, self.company_at)

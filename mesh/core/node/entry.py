@@ -27,6 +27,7 @@ from mesh.core.wire.envelope import SignedFact
 
 JOIN_MARK = b"J"
 DIAL_LIMIT_S = 10.0
+NEXT_ADDRESS_S = 0.05
 ADDRESSES_MAX = 64
 
 
@@ -104,7 +105,8 @@ class Entry:
         self.addresses = tuple(a for a in known if a not in own)[:ADDRESSES_MAX]
         if not addresses:
             self.last_problem = f"no seed could be resolved: {', '.join(self.setup.seeds)}"
-        return self._ask(now) if self._stream is None and self.addresses else []
+        is_free = self._stream is None and self.granted is None
+        return self._ask(now) if is_free and self.addresses else []
 
     def _ask(self, now: Now) -> list[Effect]:
         address = self.addresses[self._turn % len(self.addresses)]
@@ -160,9 +162,12 @@ class Entry:
     def _rest(self, now: Now) -> list[Effect]:
         params = self.setup.params.links
         self._stream = self._joiner = None
-        fresh = self._turn < len(self.addresses)
+        if self._turn % len(self.addresses):  # the others first
+            self.due = later(now.instant, NEXT_ADDRESS_S)
+            return []
         self.wait_s = min(max(self.wait_s * 1.5, params.seed_retry_s), params.seed_retry_high_s)
-        self.due = later(now.instant, 0.05 if fresh else self.wait_s)
+        # Many that were turned away together must not come back together.
+        self.due = later(now.instant, self.wait_s * self.setup.rng.uniform(0.25, 1.0))
         return []
 
     def handle_closed(self, now: Now, stream: StreamId, reason: str) -> list[Effect]:

@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from mesh.core.crypto.suite import TAG_BYTES
 from mesh.core.identity import NodeId
+from mesh.core.links.session import HEADER_BYTES
 from mesh.core.wire.codec import Binary, Layout
-from mesh.core.wire.frame import DATAGRAM_BYTES_MAX, PLAINTEXT_BYTES_MAX, Message
+from mesh.core.wire.frame import PLAINTEXT_BYTES_MAX, Message
 
 RELAY_OVERHEAD_BYTES = 64
 RELAYED_PLAINTEXT_BYTES_MAX = PLAINTEXT_BYTES_MAX - RELAY_OVERHEAD_BYTES
+RELAYED_BYTES_MAX = HEADER_BYTES + RELAYED_PLAINTEXT_BYTES_MAX + TAG_BYTES
+"""What is passed on has to fit one more datagram, also where it came over a stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +20,7 @@ class Relay(Message):
     """Please pass this sealed datagram on to the target: I can not reach it."""
 
     KIND: ClassVar[int] = 50
-    LAYOUT: ClassVar[Layout] = (Binary(16), Binary(18, DATAGRAM_BYTES_MAX))
+    LAYOUT: ClassVar[Layout] = (Binary(16), Binary(18, RELAYED_BYTES_MAX))
     target: NodeId
     datagram: bytes
 
@@ -26,5 +30,5 @@ class Relayed(Message):
     """A sealed datagram that its sender asked me to pass on to you."""
 
     KIND: ClassVar[int] = 51
-    LAYOUT: ClassVar[Layout] = (Binary(18, DATAGRAM_BYTES_MAX),)
+    LAYOUT: ClassVar[Layout] = (Binary(18, RELAYED_BYTES_MAX),)
     datagram: bytes

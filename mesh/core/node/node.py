@@ -4,6 +4,7 @@ A driver calls `start` once, then `handle` for every input and `handle_timeout` 
 reaches `next_deadline()`, and performs the returned effects in order. Nothing else touches a node.
 """
 
+from collections.abc import Sequence
 from itertools import count
 from typing import assert_never
 
@@ -52,13 +53,14 @@ from mesh.core.node.contact import Contact
 from mesh.core.node.entry import JOIN_MARK, Entry, Granted, found_mesh
 from mesh.core.node.participant import Participant
 from mesh.core.node.queries import Queries
-from mesh.core.node.setup import NodeSetup
+from mesh.core.node.setup import NodeSetup, last_start
 from mesh.core.node.views import snapshot_of
 from mesh.core.outbox import Outbox
 from mesh.core.snapshot import Snapshot
 from mesh.core.wire.envelope import decode_signed_fact_untrusted
 
-UNREAD_STREAMS_MAX = 64
+UNREAD_STREAMS_MAX = 128
+START_AFRESH = "join again with a new ticket, from an empty data directory"
 
 
 class Node:
@@ -67,9 +69,9 @@ class Node:
     def __init__(self, setup: NodeSetup) -> None:
         self.setup = setup
         self.rows = setup.rows or {}
-        last = int.from_bytes(self.rows.get("boot", {}).get(b"", b""), "big")
+        last = last_start(self.rows)
         random_bits = int.from_bytes(setup.rng.randbytes(4), "big")
-        self.boot = mint_boot(last + 1, random_bits)
+        self.boot = mint_boot(0 if last is None else last + 1, random_bits)
         self.outbox = Outbox()
         self.participant: Participant | None = None
         self._stream_ids = count(1, 2)
@@ -77,8 +79,8 @@ class Node:
         self._born: CommitNumber | None = None
         self._granted: Granted | None = None
         self._entry: Entry | None = None
-        self._unread: dict[StreamId, None] = {}
-        """Streams that were accepted and have not said yet what they are for."""
+        self._unread: dict[StreamId, Instant] = {}
+        """Streams that were accepted and have not said yet what they are for, and since when."""
         self._halt_at = NEVER
         self._commits = Commits()
 
@@ -87,6 +89,9 @@ class Node:
     def start(self, now: Now) -> list[Effect]:
         """Begin: nothing leaves before the number of this boot is on disk."""
         counter = boot_counter(self.boot)
+        if counter == 0:
+            # With a number that was used before, this node would contradict what it has signed.
+            return [Halt("the number of this node's last start is damaged on disk", START_AFRESH)]
         number = self.outbox.commit(Row("boot", b"", counter.to_bytes(8, "big")))
         if "mesh" in self.rows:
             self._born = number
@@ -97,10 +102,21 @@ class Node:
         else:
             self._entry = Entry(self.setup, self._stream_ids)
             self._extend(self._entry.start(now))
+        self._settle(now)
         return self._finish(now)
 
     def handle(self, now: Now, event: Input) -> list[Effect]:
         """Take one input."""
+        return self.handle_all(now, (event,))
+
+    def handle_all(self, now: Now, events: Sequence[Input]) -> list[Effect]:
+        """Take inputs that came together: they share one commit, and datagrams."""
+        for event in events:
+            self._handle(now, event)
+            self._settle(now)
+        return self._finish(now)
+
+    def _handle(self, now: Now, event: Input) -> None:
         match event:
             case (
                 DatagramReceived()
@@ -121,7 +137,6 @@ class Node:
                 self._handle_local(now, event)
             case _:
                 assert_never(event)
-        return self._finish(now)
 
     def handle_timeout(self, now: Now) -> list[Effect]:
         """Let time pass; early and late calls are harmless."""
@@ -131,24 +146,27 @@ class Node:
         self._commits.handle_timeout(now.instant, self.outbox)
         if self._entry is not None:
             self._extend(self._entry.handle_timeout(now))
+        self._close_silent(now.instant)
         if self.participant is not None:
             self._extend(self.participant.handle_timeout(now))
             self._extend(self.contact.handle_timeout(now))
             self._extend(self.admissions.handle_timeout(now))
+        self._settle(now)
         return self._finish(now)
 
     def next_deadline(self) -> Instant:
         """Return when `handle_timeout` wants to be called; later than the last call of it."""
         if self.participant is None:
             asking = NEVER if self._entry is None else self._entry.next_deadline()
-            return min(self._halt_at, self._commits.retry_at, asking)
+            return min(self._halt_at, self._commits.next_deadline(), asking)
         return min(
             self.participant.next_deadline(),
             self.contact.due,
             self.queries.next_deadline(),
             self.admissions.next_deadline(),
+            self._silent_at(),
             self._halt_at,
-            self._commits.retry_at,
+            self._commits.next_deadline(),
         )
 
     def snapshot(self, now: Now) -> Snapshot:
@@ -191,7 +209,7 @@ class Node:
         elif self.participant is None or len(self._unread) >= UNREAD_STREAMS_MAX:
             self.outbox.put(CloseStream(stream))
         else:
-            self._unread[stream] = None
+            self._unread[stream] = now.instant
 
     def _handle_stream_closed(self, now: Now, stream: StreamId, reason: str) -> None:
         self._unread.pop(stream, None)
@@ -200,6 +218,18 @@ class Node:
         if self.participant is not None:
             self.participant.bulk.handle_closed(stream)
             self.admissions.handle_closed(stream)
+
+    def _silent_at(self) -> Instant:
+        """Return when the oldest stream that says nothing is closed: they are few, and wanted."""
+        if not self._unread:
+            return NEVER
+        return later(next(iter(self._unread.values())), self.setup.params.links.stream_idle_s)
+
+    def _close_silent(self, instant: Instant) -> None:
+        while self._silent_at() <= instant:
+            stream = next(iter(self._unread))
+            del self._unread[stream]
+            self.outbox.put(CloseStream(stream))
 
     def _handle_stream_data(self, now: Now, stream: StreamId, data: bytes) -> None:
         try:
@@ -245,6 +275,14 @@ class Node:
 
     # ---- becoming a member
 
+    def _try_to_become_member(self, now: Now) -> None:
+        try:
+            self._become_member(now)
+        except RemoteError as wrong:
+            self.outbox.put(Halt(f"the mesh as the disk has it is damaged: {wrong}", START_AFRESH))
+        except LocalError as wrong:
+            self.outbox.put(Halt(wrong.message, wrong.hint))
+
     def _become_member(self, now: Now) -> None:
         rows = self.rows
         if self._granted is not None:
@@ -255,7 +293,7 @@ class Node:
             }
             genesis_bytes = mesh_row.value
         else:
-            genesis_bytes = rows["mesh"][b""]
+            genesis_bytes = rows["mesh"].get(b"", b"")
         assert genesis_bytes is not None
         from_disk = decode_genesis_untrusted(genesis_bytes)
         extra = () if self._entry is None else self._entry.addresses
@@ -302,13 +340,17 @@ class Node:
                     self.participant.membership.handle_suspend(now, gap_s)
                     self.participant.desk.handle_suspend(now)
             case LoopLag(lag_s):
-                if self.participant is not None:
-                    self.participant.membership.handle_lag(now, lag_s)
-                    if lag_s >= self.setup.params.membership.suspend_gap_s:
-                        # A process that was stopped is as late as a host that slept.
-                        self.participant.desk.handle_suspend(now)
+                self._handle_lag(now, lag_s)
             case _:
                 assert_never(event)
+
+    def _handle_lag(self, now: Now, lag_s: float) -> None:
+        if self.participant is None:
+            return
+        self.participant.membership.handle_lag(now, lag_s)
+        if lag_s >= self.setup.params.membership.suspend_gap_s:
+            # The claims of a process that was stopped may be gone like those of a host that slept.
+            self.participant.desk.handle_suspend(now)
 
     def _handle_committed(self, now: Now, number: CommitNumber) -> None:
         done = self._commits.handle_done(number)
@@ -316,7 +358,7 @@ class Node:
             return
         if self._born is not None and done >= self._born:
             self._born = None
-            self._become_member(now)
+            self._try_to_become_member(now)
         elif self.participant is not None:
             self.participant.gossip.handle_committed(now, done)
             self.participant.desk.handle_committed(now, done)
@@ -381,12 +423,14 @@ class Node:
 
     # ---- the end of every input
 
-    def _finish(self, now: Now) -> list[Effect]:
-        participant = self.participant
-        if participant is not None:
-            participant.settle(now)
+    def _settle(self, now: Now) -> None:
+        if self.participant is not None:
+            self.participant.settle(now)
             self.queries.settle(now)
-        outbox = self.outbox
+
+    def _finish(self, now: Now) -> list[Effect]:
+        participant, outbox = self.participant, self.outbox
+        commit = self._take_commit(now)
         effects = outbox.effects
         outbox.effects = []
         if participant is not None:
@@ -394,4 +438,11 @@ class Node:
                 effects += participant.transport.send(now, outbox.messages)
             if outbox.bulk:
                 effects += participant.bulk.send(now.instant, outbox.bulk)
-        return self._commits.take(outbox) + effects
+        return commit + effects
+
+    def _take_commit(self, now: Now) -> list[Effect]:
+        if not self._commits.is_due(now.instant, self.outbox):
+            return []
+        if self.participant is not None:
+            self.participant.gossip.sign_drafts()
+        return self._commits.take(self.outbox)

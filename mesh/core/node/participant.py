@@ -9,10 +9,11 @@ from mesh.core.claims.dominance import counts, dominating_ids
 from mesh.core.claims.facts import CLAIM_CONTEXTS, Evidence, TaskFact
 from mesh.core.claims.table import Table
 from mesh.core.effects import Effect
-from mesh.core.errors import Refusal, RemoteError
+from mesh.core.errors import LocalError, Refusal, RemoteError
 from mesh.core.gossip.gossip import Family, Gossip, PushNumber
 from mesh.core.identity import Address, Boot, NodeId, PublicKey, TaskId
 from mesh.core.instants import Instant, Now, later
+from mesh.core.links.links import Opened
 from mesh.core.links.session import LinkEnd
 from mesh.core.membership.facts import MEMBERSHIP_CONTEXTS, Leave, Presence, Verdict
 from mesh.core.membership.membership import Ended, Membership
@@ -20,7 +21,7 @@ from mesh.core.membership.messages import Ack, Ping
 from mesh.core.membership.verdicts import check_accusations, check_verdict
 from mesh.core.node.bulk import Bulk
 from mesh.core.node.messages import Relay, Relayed
-from mesh.core.node.transport import Transport
+from mesh.core.node.transport import PROBE_KINDS, Transport
 from mesh.core.outbox import Outbox
 from mesh.core.params import Params
 from mesh.core.snapshot import Status
@@ -106,9 +107,11 @@ class Participant:
             return self._accept_task(now, verified, relay)
         if family is Family.TASKS:
             return self._accept_evidence(now, verified)
+        if isinstance(fact, Presence):
+            self.transport.links.check(fact.link_key)
         kept = self.membership.accept(now, verified)
         if kept and isinstance(fact, Presence):
-            self.learn(verified)
+            self.learn(now, verified)
         return kept
 
     def _accept_task(self, now: Now, verified: Verified[TaskFact], relay: NodeId) -> bool:
@@ -141,14 +144,14 @@ class Participant:
         """A peer holds what was pushed."""
         self.desk.handle_acknowledged(now, push, peer, durable)
 
-    def learn(self, presence: Verified[Presence]) -> None:
+    def learn(self, now: Now, presence: Verified[Presence]) -> None:
         """Be able to seal to the author of a presence."""
         if presence.author == self.author.id:
             return
         fact = presence.fact
         end = LinkEnd(presence.author, fact.boot, fact.link_key)
         address = Address(*fact.addresses[0])
-        self.transport.links.learn(end, address)
+        self.transport.links.learn(end, address, now.instant)
 
     # ---- what comes in
 
@@ -183,14 +186,21 @@ class Participant:
             if self.accept(now, Family.MEMBERS, verified, verified.author):
                 self.gossip.publish(now, Family.MEMBERS, [verified])
 
-    def _receive_sealed(self, now: Now, data: bytes, source: Address | None) -> list[Effect]:
+    def _receive_sealed(self, now: Now, data: bytes, source: Address) -> list[Effect]:
         opened = self.transport.open_untrusted(now, data, source)
-        if source is not None:
-            self.membership.handle_evidence(now, opened.peer, opened.echo_age_s)
+        self.membership.handle_evidence(now, opened.peer, opened.echo_age_s)
+        return self._receive_frames(now, opened)
+
+    def _receive_frames(self, now: Now, opened: Opened) -> list[Effect]:
         effects: list[Effect] = []
         for kind, body in opened.frames:
             effects += self.receive_message(now, opened.peer, kind, body)
         return effects
+
+    def _receive_relayed(self, now: Now, via: NodeId, data: bytes) -> list[Effect]:
+        opened = self.transport.open_untrusted(now, data, None)
+        self.membership.handle_relayed(now, opened.peer, via)
+        return self._receive_frames(now, opened)
 
     def receive_message(self, now: Now, peer: NodeId, kind: int, body: bytes) -> list[Effect]:
         """Handle one message of an authenticated peer; what is wrong is counted and blamed."""
@@ -214,16 +224,16 @@ class Participant:
             self.transport.count("muted")
 
     def _route(self, now: Now, peer: NodeId, kind: int, body: bytes) -> list[Effect]:
-        if kind in GOSSIP_KINDS:
-            self.gossip.handle_message(now, peer, kind, body)
-        elif kind in (Ping.KIND, Ack.KIND):
+        if kind in PROBE_KINDS:
             probe = (Ping if kind == Ping.KIND else Ack).decode_untrusted(body)
             self.gossip.handle_digests(now, peer, probe.digest_members, probe.digest_tasks)
-            self.membership.handle_message(now, peer, kind, body)
+            self.membership.handle_probe(now, peer, probe)
+        elif kind in GOSSIP_KINDS:
+            self.gossip.handle_message(now, peer, kind, body)
         elif kind == Relay.KIND:
             return self.transport.pass_on(now, Relay.decode_untrusted(body))
         elif kind == Relayed.KIND:
-            return self._receive_sealed(now, Relayed.decode_untrusted(body).datagram, None)
+            return self._receive_relayed(now, peer, Relayed.decode_untrusted(body).datagram)
         else:
             self.membership.handle_message(now, peer, kind, body)
         return []
@@ -273,12 +283,12 @@ class Participant:
                 },
             )
         alive = self.membership.alive()
-        if alive != self.known_alive:
+        if alive is not self.known_alive and alive != self.known_alive:
             before = dict.fromkeys(self.known_alive)
             self.known_alive = alive
             self.gossip.set_peers(alive)
             for peer in alive:
-                if peer not in before:
+                if peer not in before and self.membership.is_edge(peer):
                     self.gossip.start_sync(now, peer)
             self.desk.handle_members_changed(now)
         self._advertise(now)
@@ -287,7 +297,15 @@ class Participant:
         kinds = self.desk.waiting_kinds()
         if kinds != self.kinds and now.instant >= self._advertise_at():
             self.advertised, self.kinds = now.instant, kinds
+            self._set_kinds(now, kinds)
+
+    def _set_kinds(self, now: Now, kinds: tuple[str, ...]) -> None:
+        """Advertise these kinds, or as many of them as the presence has room for."""
+        try:
             self.membership.set_kinds(now, kinds)
+        except LocalError:
+            self.transport.count("kinds_not_advertised", len(kinds) - len(kinds) // 2)
+            self._set_kinds(now, kinds[: len(kinds) // 2])
 
     def _advertise_at(self) -> Instant:
         return later(self.advertised, self.params.claims.advertise_s)

@@ -84,7 +84,7 @@ class Queries:
         try:
             wanted = re.compile(status or "")
             tag_patterns = [(key, re.compile(pattern)) for key, pattern in tags.items()]
-        except re.error as wrong:
+        except (re.error, OverflowError, RecursionError) as wrong:
             raise LocalError(
                 "bad_pattern", f"not a regular expression: {wrong}", "quote special characters"
             ) from None

@@ -4,12 +4,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mesh.core.crypto.suite import SigningKey, Suite
-from mesh.core.identity import Address
+from mesh.core.identity import BOOT_RANDOM_BITS, Address
 from mesh.core.params import Params
 from mesh.core.rng import Rng
 
 Rows = Mapping[str, Mapping[bytes, bytes]]
 """What the durable log held: kind -> key -> newest value."""
+
+BOOT_ROW_BYTES = 8
+
+
+def last_start(rows: Rows) -> int | None:
+    """Return how often the node had started; None when the disk says what cannot be."""
+    value = rows.get("boot", {}).get(b"")
+    if value is None:
+        return 0
+    number = int.from_bytes(value, "big")
+    if len(value) != BOOT_ROW_BYTES or number + 1 >= 1 << 64 - BOOT_RANDOM_BITS:
+        return None
+    return number
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,25 @@ from typing import Protocol
 
 from mesh.core.effects import Effect, SendDatagram
 from mesh.core.errors import Refusal, RemoteError
+from mesh.core.gossip.messages import Push
 from mesh.core.identity import Address, NodeId
 from mesh.core.instants import Instant, Now
 from mesh.core.links.hello import ANSWER, ASK, VERSION_HELLO, decode_hello_untrusted, encode_hello
 from mesh.core.links.links import Links, Opened
+from mesh.core.membership.messages import Ack, Ping
 from mesh.core.node.messages import RELAYED_PLAINTEXT_BYTES_MAX, Relay, Relayed
 from mesh.core.params import LinkParams
 from mesh.core.wire.envelope import SignedFact
 from mesh.core.wire.frame import FRAME_HEADER_BYTES, encode_frame
 
-SHOWN_ALWAYS = ("datagrams_sent", "bytes_sent", "datagrams_received", "bytes_received")
 URGENT_KINDS = 20
 """Kinds below this are probes and their kin: they go first."""
+PROBE_KINDS = (Ping.KIND, Ack.KIND)
+"""Never relayed: they are there to find out about the direct path."""
+ANSWERED_KINDS = (Ping.KIND, Push.KIND)
+"""Whoever gets one of these says something at once."""
+DOUBT_S = 0.1
+"""A peer that leaves a question unanswered for so long is checked when the next one is asked."""
 
 
 class Routing(Protocol):
@@ -26,6 +33,10 @@ class Routing(Protocol):
 
     def relay_for(self, peer: NodeId, /) -> NodeId | None:
         """Return who passes datagrams on to a peer that we can not reach."""
+        ...
+
+    def doubt(self, instant: Instant, peer: NodeId, /) -> None:
+        """Something sent to a peer that wants an answer has not got one; sends nothing now."""
         ...
 
 
@@ -58,13 +69,27 @@ class Transport:
     """Presence and certificate chain as they are now, encoded."""
     silent_s: float
     """A peer not heard for this long is greeted along with whatever is sent to it."""
-    counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SHOWN_ALWAYS, 0))
+    _counts: dict[str, int] = field(default_factory=dict)
+    _sent: int = 0
+    _sent_bytes: int = 0
+    _received: int = 0
+    _received_bytes: int = 0
     _sources: OrderedDict[Address, Bucket] = field(default_factory=OrderedDict)
     _relays: Bucket | None = None
 
     def count(self, name: str, by: int = 1) -> None:
         """Add to a counter shown in status."""
-        self.counters[name] = self.counters.get(name, 0) + by
+        self._counts[name] = self._counts.get(name, 0) + by
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Every counter of the transport."""
+        return self._counts | {
+            "datagrams_sent": self._sent,
+            "bytes_sent": self._sent_bytes,
+            "datagrams_received": self._received,
+            "bytes_received": self._received_bytes,
+        }
 
     def hello(self, target: Address, kind: int = ASK) -> Effect:
         """Return a greeting for an address."""
@@ -72,8 +97,8 @@ class Transport:
         return self._datagram(target, encode_hello(self.links.mesh, kind, self.own_facts()))
 
     def _datagram(self, target: Address, data: bytes) -> Effect:
-        self.count("datagrams_sent")
-        self.count("bytes_sent", len(data))
+        self._sent += 1
+        self._sent_bytes += len(data)
         return SendDatagram(target, data)
 
     def is_hello(self, data: bytes) -> bool:
@@ -99,8 +124,8 @@ class Transport:
 
     def open_untrusted(self, now: Now, data: bytes, source: Address | None) -> Opened:
         """Return what a sealed datagram says; raises RemoteError."""
-        self.count("datagrams_received")
-        self.count("bytes_received", len(data))
+        self._received += 1
+        self._received_bytes += len(data)
         return self.links.open_untrusted(now.instant, data, source)
 
     def pass_on(self, now: Now, request: Relay) -> list[Effect]:
@@ -139,16 +164,32 @@ class Transport:
     def _send_to(
         self, now: Instant, peer: NodeId, waiting: Sequence[tuple[int, bytes]]
     ) -> list[Effect]:
+        for kind, _ in waiting:
+            if kind in ANSWERED_KINDS:
+                if self.links.ask(now, peer) >= DOUBT_S:
+                    self.routing.doubt(now, peer)
+                break
         relay = self.routing.relay_for(peer)
-        if relay is not None and relay in self.links.routes:
-            return self._send_through(now, relay, peer, waiting)
+        if relay is None or relay not in self.links.routes:
+            return self._send_directly(now, peer, waiting) + self._greetings(now, peer)
+        probes = [message for message in waiting if message[0] in PROBE_KINDS]
+        others = [message for message in waiting if message[0] not in PROBE_KINDS]
+        effects = self._send_directly(now, peer, probes) if probes else []
+        return effects + (self._send_through(now, relay, peer, others) if others else [])
+
+    def _send_directly(
+        self, now: Instant, peer: NodeId, waiting: Sequence[tuple[int, bytes]]
+    ) -> list[Effect]:
         address = self.links.address(peer)
         assert address is not None
-        effects = [self._datagram(address, data) for data in self.links.seal(now, peer, waiting)]
-        if self.links.should_greet(now, peer, self.silent_s):
-            advertised = self.links.routes[peer].advertised
-            effects += [self.hello(target) for target in dict.fromkeys((address, advertised))]
-        return effects
+        return [self._datagram(address, data) for data in self.links.seal(now, peer, waiting)]
+
+    def _greetings(self, now: Instant, peer: NodeId) -> list[Effect]:
+        if not self.links.should_greet(now, peer, self.silent_s):
+            return []
+        route = self.links.routes[peer]
+        targets = dict.fromkeys((route.observed or route.advertised, route.advertised))
+        return [self.hello(target) for target in targets]
 
     def _send_through(
         self, now: Instant, relay: NodeId, peer: NodeId, waiting: Sequence[tuple[int, bytes]]

@@ -96,6 +96,9 @@ class Trust:
     def _counts(self, verified: Verified[Any]) -> bool:
         """Whether the record it rests on is here; raises RemoteError when it rests on nothing."""
         author, fact = verified.signed.author, verified.fact
+        if verified.signed.count != 1:
+            # A chain has to fit one greeting, so no admin may make another one's longer.
+            raise RemoteError(Refusal.BROKEN_RULE, "a record of trust is signed alone")
         match fact:
             case Genesis(root_key=root_key):
                 check_public_key(root_key)

@@ -5,6 +5,7 @@ A fact can travel with its batch or alone with its Merkle path; either way it is
 never a signature. Received bytes are kept and forwarded, never re-encoded.
 """
 
+import functools
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ PAYLOAD_BYTES_MAX = 1100
 CONTEXT_BYTES_MAX = 32
 ROOT_CONTEXT = b"batch-root/1"
 VERIFIED_ROOTS_MAX = 8192
+AUTHORS_SHARED_MAX = 1024
+CONTEXTS_SHARED_MAX = 64
 SIGNED_FACT_LAYOUT = (
     Binary(32),
     Binary(SIGNATURE_BYTES),
@@ -46,6 +49,17 @@ BATCH_LAYOUT = (
 )
 
 MerkleRoot = NewType("MerkleRoot", bytes)
+
+
+@functools.lru_cache(maxsize=AUTHORS_SHARED_MAX)
+def _shared(author: PublicKey) -> tuple[PublicKey, NodeId]:
+    """Return key and id of an author, the same two objects for all of its facts."""
+    return author, node_id(author)
+
+
+@functools.lru_cache(maxsize=CONTEXTS_SHARED_MAX)
+def _shared_context(context: str) -> str:
+    return context
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +140,10 @@ def root_payload(root: MerkleRoot, count: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class SignedFact:
-    """A fact as it is stored and relayed alone: author, signature, place in its batch, payload."""
+    """A fact as it is stored and relayed alone: author, signature, place in its batch, payload.
+
+    A draft has no signature yet: its id is known, and `sign_drafts` fills in the rest, once.
+    """
 
     id: FactId
     author: PublicKey
@@ -139,6 +156,7 @@ class SignedFact:
 
     def encode(self) -> bytes:
         """Return the bytes of the single-fact form."""
+        assert self.signature, "a draft can not leave"
         return pack(
             (
                 self.author,
@@ -158,7 +176,8 @@ def decode_signed_fact_untrusted(data: bytes, mesh: MeshId) -> SignedFact:
         data, SIGNED_FACT_LAYOUT
     )
     id_ = leaf_hash(mesh, context, author, payload)
-    return SignedFact(id_, author, signature, index, count, path, context, payload)
+    author = _shared(author)[0]
+    return SignedFact(id_, author, signature, index, count, path, _shared_context(context), payload)
 
 
 def sign_batch(
@@ -180,6 +199,28 @@ def sign_batch(
     )
 
 
+def draft_of(mesh: MeshId, author: PublicKey, fact: Fact) -> SignedFact:
+    """Return a fact of ours that is still to be signed."""
+    payload = fact.encode()
+    id_ = leaf_hash(mesh, fact.CONTEXT, author, payload)
+    return SignedFact(id_, author, b"", 0, 0, (), fact.CONTEXT, payload)
+
+
+def sign_drafts(suite: Suite, key: SigningKey, mesh: MeshId, drafts: Sequence[SignedFact]) -> None:
+    """Put up to 64 drafts of ours under one signature."""
+    assert 0 < len(drafts) <= BATCH_FACTS_MAX
+    levels = merkle_levels([draft.id for draft in drafts])
+    signed = root_payload(MerkleRoot(levels[-1][0]), len(drafts))
+    message = pre_authentication(mesh, ROOT_CONTEXT, drafts[0].author, signed)
+    signature = suite.sign(key, message)
+    for index, draft in enumerate(drafts):
+        assert not draft.signature
+        proof = (signature, index, len(drafts), merkle_path(levels, index))
+        for name, value in zip(("signature", "index", "count", "path"), proof, strict=True):
+            # The only change that a fact ever sees; nobody can have looked at its proof before.
+            object.__setattr__(draft, name, value)
+
+
 def encode_batch(facts: Sequence[SignedFact]) -> bytes:
     """Return the compact form of a whole batch, without paths."""
     first = facts[0]
@@ -194,11 +235,13 @@ def decode_batch_untrusted(data: bytes, mesh: MeshId) -> tuple[SignedFact, ...]:
     author, signature, bodies = unpack_untrusted(data, BATCH_LAYOUT)
     if not bodies:
         raise RemoteError(Refusal.MALFORMED, "an empty batch")
+    author = _shared(author)[0]
     leaves = [leaf_hash(mesh, context, author, payload) for context, payload in bodies]
     levels = merkle_levels(leaves)
     return tuple(
         SignedFact(
-            leaf, author, signature, i, len(leaves), merkle_path(levels, i), context, payload
+            *(leaf, author, signature, i, len(leaves), merkle_path(levels, i)),
+            *(_shared_context(context), payload),
         )
         for i, (leaf, (context, payload)) in enumerate(zip(leaves, bodies, strict=True))
     )
@@ -241,13 +284,15 @@ class Verifier:
         message = pre_authentication(self.mesh, ROOT_CONTEXT, signed.author, payload)
         if not self.suite.verify(signed.author, signed.signature, message):
             raise RemoteError(Refusal.BAD_SIGNATURE, f"{signed.context} by {signed.author.hex()}")
-        self.trust(signed)
+        self._remember(known)
 
     def trust(self, signed: SignedFact) -> None:
-        """Remember the batch of a fact that was just signed or verified here."""
+        """Remember the batch of a fact that was just signed here."""
         root = merkle_root(signed.id, signed.index, signed.count, signed.path)
-        payload = root_payload(root, signed.count)
-        self._roots[signed.author + signed.signature, payload] = None
+        self._remember((signed.author + signed.signature, root_payload(root, signed.count)))
+
+    def _remember(self, root: tuple[bytes, bytes]) -> None:
+        self._roots[root] = None
         if len(self._roots) > VERIFIED_ROOTS_MAX:
             self._roots.popitem(last=False)
 
@@ -257,7 +302,7 @@ class Verifier:
         kind = kinds.get(signed.context)
         if kind is None:
             raise RemoteError(Refusal.UNKNOWN_CONTEXT, signed.context)
-        return Verified(kind.decode_untrusted(signed.payload), signed, node_id(signed.author))
+        return Verified(kind.decode_untrusted(signed.payload), signed, _shared(signed.author)[1])
 
 
 Contexts = dict[str, type[Fact]]
@@ -279,6 +324,17 @@ class Author:
         signed = sign_batch(self.suite, self.key, self.verifier.mesh, facts)
         self.verifier.trust(signed[0])
         return [Verified(fact, proof, self.id) for fact, proof in zip(facts, signed, strict=True)]
+
+    def draft(self, fact: Fact) -> Verified[Any]:
+        """Return a fact that counts here at once and is signed later, together with others."""
+        return Verified(fact, draft_of(self.verifier.mesh, self.public_key, fact), self.id)
+
+    def sign_drafts(self, drafts: Sequence[SignedFact], batch_max: int = BATCH_FACTS_MAX) -> None:
+        """Sign drafts, in batches of at most so many."""
+        for start in range(0, len(drafts), batch_max):
+            batch = drafts[start : start + batch_max]
+            sign_drafts(self.suite, self.key, self.verifier.mesh, batch)
+            self.verifier.trust(batch[0])
 
 
 def author_of(suite: Suite, key: SigningKey, verifier: Verifier) -> Author:

@@ -151,3 +151,10 @@ def test_result_and_event_are_one_line_each() -> None:
         "params": {"topic": "member", "name": "n"},
     }
     assert too_large(9, 3).id == 3
+
+
+def test_bytes_that_are_no_utf_8_are_no_request() -> None:
+    line = GOOD.replace(b"hello", b"\xed\xa0\x80")
+    with pytest.raises(BadRequest) as refused:
+        parse_request(line)
+    assert refused.value.name == "parse_error"

@@ -40,6 +40,8 @@ class FakeNode:
     clock: FakeClock
     deadlines: list[float] = field(default_factory=list)
     told: list[object] = field(default_factory=list)
+    turns: list[int] = field(default_factory=list)
+    """How many inputs came together."""
     answers: dict[object, list[Effect]] = field(default_factory=dict)
     on_timeout: Callable[[], None] = lambda: None
     is_stubborn: bool = False
@@ -49,10 +51,11 @@ class FakeNode:
         assert now == self.clock.now()
         return self.answers.get("start", [])
 
-    def handle(self, now: Now, each: Input, /) -> list[Effect]:
+    def handle_all(self, now: Now, inputs: Sequence[Input], /) -> list[Effect]:
         assert now == self.clock.now()
-        self.told.append(each)
-        return self.answers.get(each, [])
+        self.told += inputs
+        self.turns.append(len(inputs))
+        return [effect for each in inputs for effect in self.answers.get(each, [])]
 
     def handle_timeout(self, now: Now) -> list[Effect]:
         if not self.is_stubborn:
@@ -160,13 +163,13 @@ async def test_an_answer_in_the_kernel_can_move_the_deadline(autojump_clock: Moc
     world = World(autojump_clock)
     world.node.deadlines = [trio.current_time() + 0.5]
     world.kernel = [gone(1)]
-    original = world.node.handle
+    original = world.node.handle_all
 
-    def handle(now: Now, each: Input, /) -> list[Effect]:
+    def handle_all(now: Now, inputs: Sequence[Input], /) -> list[Effect]:
         world.node.deadlines = []
-        return original(now, each)
+        return original(now, inputs)
 
-    world.node.handle = handle  # type: ignore[method-assign]  # the fake's script
+    world.node.handle_all = handle_all  # type: ignore[method-assign]  # the fake's script
     await world.run_for(1)
     assert "timeout" not in world.node.told
 
@@ -274,3 +277,13 @@ async def test_a_deadline_that_stays_in_the_past_is_a_crash(autojump_clock: Mock
     world.node.is_stubborn = True
     with pytest.raises(AssertionError):
         await world.pump.run()
+
+
+async def test_what_came_together_goes_in_together(autojump_clock: MockClock) -> None:
+    world = World(autojump_clock)
+    world.outcomes = [CommitDone(CommitNumber(1))]
+    world.inbox.notice(gone(1))
+    world.kernel = [gone(2)]
+    await world.run_for(0.5)
+    assert world.node.told == ["start", CommitDone(CommitNumber(1)), gone(1), gone(2)]
+    assert world.node.turns == [3]

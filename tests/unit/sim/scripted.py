@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from mesh.core.claims.allocation import claim_rank
 from mesh.core.commands import (
     AgentAttach,
     Command,
@@ -264,7 +265,9 @@ class Toy:
             free = view.state is TaskState.SUBMITTED or self.board.generous
             if not (wanted and free):
                 continue
-            token = f"{view.epoch + 1:08x}-{len(self.board.handles):016x}"
+            epoch, rank = view.epoch + 1, claim_rank(view.id, view.epoch + 1, self.id)
+            nonce = len(self.board.handles)
+            token = f"{epoch:08x}-{rank:016x}-{self.id.hex()}-{nonce:016x}"
             handle = f"handle-{len(self.board.handles)}"
             self._holders[handle] = asked.client
             self.board.handles[handle] = (text, token, self.birth.name)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from mesh.core.claims.allocation import claim_rank
 from mesh.core.crypto.suite import SigningKey
 from mesh.core.effects import Notify, Row
 from mesh.core.identity import (
@@ -14,6 +15,7 @@ from mesh.core.identity import (
     NodeId,
     PublicKey,
     TaskId,
+    mint_boot,
     task_text,
 )
 from mesh.core.membership.facts import Presence
@@ -23,6 +25,7 @@ from mesh.sim.checkers import (
     EqualFactsEqualState,
     FactsSigned,
     GreatestResultWins,
+    LotsDrawn,
     StartsJustified,
     SubmitsKept,
     TablesBounded,
@@ -39,6 +42,7 @@ TASK = TaskId(b"c" * 16 + bytes(11) + b"\1")
 TEXT = task_text(TASK)
 LOW, HIGH, NEXT = "00000001-01", "00000001-02", "00000002-01"
 MESH = MeshId(b"m" * 32)
+BOOT = Boot(1)
 VIEW = TaskView(
     id=TASK,
     kind="build",
@@ -100,11 +104,13 @@ def test_s1_as_many_lost_disks_as_copies_excuse_it(copies: int, excused: bool) -
             checker.finish(["a"], {"a": showing()})
 
 
-def presence_row(world: World, key: bytes, incarnation: int, name: str = "a") -> Row:
+def presence_row(
+    world: World, key: bytes, incarnation: int, name: str = "a", boot: Boot = BOOT
+) -> Row:
     verifier = Verifier(world.suite, MESH)
     author = author_of(world.suite, SigningKey(key * 32), verifier)
     address = world.hosts["a"].address
-    presence = Presence(Boot(1), Incarnation(incarnation), (address,), bytes(32), 1, name, (), ())
+    presence = Presence(boot, Incarnation(incarnation), (address,), bytes(32), 1, name, (), ())
     signed = author.sign([presence])[0].signed
     return Row("fact", signed.id, b"\0" + signed.encode())
 
@@ -121,6 +127,16 @@ def test_s7_a_presence_signed_twice() -> None:
     assert checker.facts == 4
     with pytest.raises(Violation, match="S7"):
         checker.handle_rows(host, [presence_row(world, b"k", 1, "again")])
+
+
+def test_s7_two_boots_of_one_number() -> None:
+    world = world_of("a")
+    world.mesh_id = MESH
+    checker, host = FactsSigned(world), world.hosts["a"]
+    for boot in (mint_boot(1, 5), mint_boot(2, 5)):
+        checker.handle_rows(host, [presence_row(world, b"k", 1, boot=boot)])
+    with pytest.raises(Violation, match="one number"):
+        checker.handle_rows(host, [presence_row(world, b"k", 1, boot=mint_boot(1, 6))])
 
 
 def test_s3_a_fact_that_nobody_signed() -> None:
@@ -190,6 +206,15 @@ def test_s5_a_token_has_one_owner() -> None:
     checker.handle_snapshots({"a": showing(owned), "b": showing(owned, VIEW)})
     with pytest.raises(Violation, match="S5"):
         checker.handle_snapshots({"c": showing(replace(owned, owner=NodeId(b"x" * 16)))})
+
+
+def test_s5_a_rank_is_the_lot_that_was_drawn() -> None:
+    checker, owner = LotsDrawn(), id_of("a")
+    lot = f"00000001-{claim_rank(TASK, 1, owner):016x}-{owner.hex()}-00"
+    checker.handle_snapshots({"a": showing(replace(VIEW, owner=owner, epoch=1, token=lot))})
+    later = lot.replace("00000001-", "00000002-", 1)
+    with pytest.raises(Violation, match="S5"):
+        checker.handle_snapshots({"a": showing(replace(VIEW, owner=owner, epoch=2, token=later))})
 
 
 def completed(token: str, digest: bytes = b"") -> Snapshot:
@@ -269,8 +294,27 @@ def test_s9_live_work_is_rescued_in_calm_weather() -> None:
     world.run(100.0)
     with pytest.raises(Violation, match="S9"):
         rescue(world)
-    rescue(world, HIGH)  # a race within an epoch is no rescue
     rescue(world, stopped=True)
+
+
+def test_s9_a_rescue_is_none_the_better_for_telling_the_owner_first() -> None:
+    world = world_of("a", "b")
+    world.run(100.0)
+    checker = StartsJustified(world)
+    for what in (What.STARTED, What.LOST, What.STOPPED):
+        checker.handle_event(replace(event(what), at_s=world.now_s))
+    with pytest.raises(Violation, match="S9"):
+        checker.handle_event(event(What.STARTED, "b", NEXT))
+
+
+def test_s9_nobody_joins_in_where_nothing_is_lost() -> None:
+    world = world_of("a", "b")
+    world.run(100.0)
+    world.network.loss = 0.01
+    rescue(world, HIGH)  # a race within an epoch, which loss excuses
+    world.network.loss = 0.0
+    with pytest.raises(Violation, match="S9"):
+        rescue(world, HIGH)
 
 
 def test_s9_trouble_excuses_a_rescue() -> None:

@@ -8,10 +8,17 @@ from mesh.core.identity import FactId
 from mesh.core.snapshot import Snapshot, Status, TaskState
 from mesh.sim.checkers import Violation
 from mesh.sim.history import What
-from mesh.sim.liveness import Final, check_agreement, check_alive, check_completion, check_final
+from mesh.sim.liveness import (
+    Final,
+    check_agreement,
+    check_alive,
+    check_completion,
+    check_final,
+    check_workers,
+)
 from mesh.sim.world import World
 from tests.unit.sim.scripted import id_of, script, world_of
-from tests.unit.sim.test_checkers import FACTS, MEMBER, VIEW, completed, event, showing
+from tests.unit.sim.test_checkers import FACTS, LOW, MEMBER, VIEW, completed, event, showing
 
 
 def test_l1_different_facts_tasks_or_members() -> None:
@@ -69,6 +76,21 @@ def test_l3_a_live_node_that_is_not_alive_for_all() -> None:
     for bad in (seen("b", "b"), seen("b", "a", "b", status=Status.SUSPECT)):
         with pytest.raises(Violation, match="L3"):
             check_alive({**good, "b": bad})
+
+
+def test_l4_somebody_still_works_on_what_it_does_not_own() -> None:
+    world, final = ending(TaskState.SUBMITTED)
+    world.history.add(event(What.STARTED))
+    with pytest.raises(Violation, match="L4"):
+        check_workers(final)
+    check_workers(replace(final, core=()))
+    node = script(world, "a")
+    owned = showing(replace(VIEW, token=LOW, owner=id_of("a")))
+    node.snapshot = lambda _now: owned  # type: ignore[method-assign,assignment]  # scripted
+    check_workers(final)
+    world.history.add(event(What.STOPPED))
+    node.snapshot = lambda _now: showing()  # type: ignore[method-assign,assignment]  # scripted
+    check_workers(final)
 
 
 def test_the_end_of_a_world_is_checked_as_a_whole() -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from mesh.core.effects import Row
 from mesh.core.errors import LocalError
 from mesh.storage import log as log_module
-from mesh.storage.log import Failure, Log, LogError, checksum
+from mesh.storage.log import INSERT_ROWS_MAX, Failure, Log, LogError, checksum
 
 
 @pytest.fixture
@@ -299,13 +299,14 @@ def test_a_disk_that_refuses_writes_and_recovers(path: Path) -> None:
     assert list(reopened(path)["fact"]) == [b"before", *expected, b"after"]
 
 
-def test_a_transaction_that_stops_half_way_is_taken_back(log: Log) -> None:
+@pytest.mark.parametrize("before", [1, INSERT_ROWS_MAX])
+def test_a_transaction_that_stops_half_way_is_taken_back(log: Log, before: int) -> None:
     log._connection.execute(
         "create temp trigger refuse before insert on main.log when new.key = x'00000002' "
-        "begin select raise(fail, 'refused'); end"
+        "begin select raise(abort, 'refused'); end"
     )
     with pytest.raises(LogError) as refused:
-        log.append([fact(1), fact(2)])
+        log.append([*(fact(100 + number) for number in range(before)), fact(2)])
     assert refused.value.failure is Failure.OTHER
     log.append([fact(3)])
     assert list(log.restore()["fact"]) == [fact(3).key]

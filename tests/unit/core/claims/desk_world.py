@@ -103,8 +103,10 @@ class FakeGossip:
         assert family is Family.TASKS
         self.last_push += 1
         push = PushNumber(self.last_push)
+        drafts = [fact.signed for fact in facts if not fact.signed.signature]
+        self.me.author.sign_drafts(drafts)
         for fact in facts:
-            assert fact.id not in self.held, "published twice"
+            assert fact.id not in self.held or not isinstance(fact.fact, TaskFact), "twice"
             self.held[fact.id] = fact
             self.published.append(fact)
         number = self.me.outbox.commit(*(fact_row(fact) for fact in facts))
@@ -116,7 +118,7 @@ class FakeGossip:
         self.told.append((peer, tuple(ids)))
         facts = [self.held[id_] for id_ in ids]
         target = self.world.place_of(peer)
-        if self.me.bundle is not None:
+        if self.me.bundle is not None and target is self.me.relay:
             self.me.bundle.extend(facts)  # shares the datagram of the acknowledgement
             return
         self.world.deliver(self.me, target, lambda: target.receive(facts, self.me, None))
@@ -158,7 +160,11 @@ class Place:
     acked: set[tuple[PushNumber, NodeId]] = field(default_factory=set)
     last_request: int = 0
     commits_work: bool = True
+    unsaved: list[Row] = field(default_factory=list)
+    """What a failing disk did not take; `repair` writes it, as the node does."""
     bundle: list[Verified[Any]] | None = None
+    relay: "Place | None" = None
+    """Who brought what is being received, and gets the bundle with its acknowledgement."""
 
     def __post_init__(self) -> None:
         verifier = Verifier(SUITE, MESH)
@@ -221,8 +227,25 @@ class Place:
         if boot != self.boot or not self.is_up:
             return
         if not self.commits_work:
+            self.unsaved += rows
             self.turn(lambda now: self.desk.handle_commit_failed(now, number, "disk full"))
             return
+        self._write(rows)
+
+        def act(now: Now) -> None:
+            self.gossip.handle_committed(number)
+            self.desk.handle_committed(now, number)
+
+        self.turn(act)
+
+    def repair(self) -> None:
+        """Have a good disk again, to which everything goes that it did not take before."""
+        self.commits_work = True
+        rows, self.unsaved = self.unsaved, []
+        self.outbox.rows[:0] = rows
+        self._drain()
+
+    def _write(self, rows: Sequence[Row]) -> None:
         for row in rows:
             if row.kind == "fact":
                 self.on_disk[FactId(row.key)] = self.gossip.held[FactId(row.key)]
@@ -230,12 +253,6 @@ class Place:
                 self.disk.get(row.kind, {}).pop(row.key, None)
             else:
                 self.disk.setdefault(row.kind, {})[row.key] = row.value
-
-        def act(now: Now) -> None:
-            self.gossip.handle_committed(number)
-            self.desk.handle_committed(now, number)
-
-        self.turn(act)
 
     def receive(
         self,
@@ -247,7 +264,8 @@ class Place:
             for fact in facts:
                 self.accept(now, fact, relay)
 
-        bundle = self.bundle = []
+        bundle: list[Verified[Any]] = []
+        self.bundle, self.relay = bundle, relay
         self.turn(act)
         self.bundle = None
 

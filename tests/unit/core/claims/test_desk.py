@@ -333,3 +333,14 @@ def test_counters_tell_what_happened() -> None:
     counters = place.desk.counters()
     assert counters["submitted"] == counters["claims"] == counters["settled"] == 1
     assert counters["completed"] == 1
+
+
+def test_a_node_without_room_for_more_ends_what_it_began() -> None:
+    world = World(1, ClaimParams(facts_per_author_max=100))
+    place = world[0]
+    tasks = [place.submit() for _ in range(80)]
+    handles = [place.claim(task)["handle"] for task in tasks[:10]]
+    assert name(place.claim(tasks[10])) == "table_full"
+    assert name(place.call(TaskSubmit("build"))) == "table_full"
+    for handle in handles[:5]:
+        assert "digest" in place.call(TaskComplete(handle))

@@ -8,6 +8,7 @@ import pytest
 
 from mesh.core.claims.allocation import claim_rank, stagger_order
 from mesh.core.claims.facts import Result
+from mesh.core.claims.settle import SILENT_WINDOWS
 from mesh.core.commands import (
     TaskClaim,
     TaskComplete,
@@ -19,7 +20,7 @@ from mesh.core.commands import (
 )
 from mesh.core.effects import ReplyError
 from mesh.core.params import ClaimParams
-from tests.unit.core.claims.desk_world import Place, World, task_of
+from tests.unit.core.claims.desk_world import PARAMS, Place, World, task_of
 
 NO_SETTLE = ClaimParams(settle_first_s=0.0, settle_floor_s=0.0, settle_ceiling_s=0.0)
 
@@ -109,7 +110,8 @@ def test_a_claim_waits_for_every_alive_peer_or_for_its_window() -> None:
     task = b.submit()
     before = silent.now
     assert b.claim(task)["state"] == "owned"
-    assert silent.now - before == pytest.approx(0.051, abs=0.002)
+    waited_s = SILENT_WINDOWS * PARAMS.settle_first_s
+    assert silent.now - before == pytest.approx(waited_s + 0.001, abs=0.002)
 
 
 def test_alone_a_claim_starts_after_its_own_commit_and_not_before() -> None:
@@ -396,3 +398,24 @@ def test_late_acknowledgements_widen_the_window() -> None:
     world.run(1.0)
     assert before == 50_000
     assert a.desk.counters()["settle_window_us"] > 200_000
+
+
+def test_whoever_acknowledged_the_lesser_claim_tells_its_author_of_the_greater() -> None:
+    world = World(3)
+    task = world[0].submit()
+    world.run(0.1)
+    id_ = task_of(world[0], task)
+    witness, lesser, greater = sorted(
+        world.places, key=lambda place: claim_rank(id_, 1, place.id) if place.number else -1
+    )
+    world.parted = {greater.number: 1}
+    lost = lesser.ask(TaskClaim(task=task))
+    world.run(0.004)
+    assert lost not in lesser.replies
+    greater.claim(task)
+    world.parted = {}
+    (best,) = [v for v in greater.gossip.published if v.fact.task == id_]
+    witness.receive([best], greater, None)
+    assert witness.gossip.told == [(lesser.id, (best.id,))]
+    world.run(0.1)
+    assert name(lesser.replies[lost]) == "claim_lost"

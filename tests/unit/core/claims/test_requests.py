@@ -126,3 +126,14 @@ def test_without_a_request_id_nothing_is_kept() -> None:
     assert requests.finish(now(0), b"", Answer(1)) == ([], [])
     assert requests.replace(b"", Answer(1)) == ()
     assert len(requests) == 0
+
+
+def test_a_damaged_row_is_counted_and_left_out() -> None:
+    [row] = do(Requests(ClaimParams()), b"k")[:1]
+    assert row.value is not None
+    damaged = row.value.replace(fingerprint_of(COMMAND).hex().encode(), b"no hex")
+    assert damaged != row.value
+    requests = Requests(ClaimParams())
+    requests.restore({b"a": damaged, b"b": b"{"})
+    requests.start(now(0))
+    assert (len(requests), requests.unreadable) == (0, 2)

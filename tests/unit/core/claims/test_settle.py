@@ -2,14 +2,14 @@
 
 import pytest
 
-from mesh.core.claims.settle import TRUSTED_SAMPLES, Copies, Samples, Settle
+from mesh.core.claims.settle import SILENT_WINDOWS, TRUSTED_SAMPLES, Copies, Samples, Settle
 from mesh.core.effects import CommitNumber
 from mesh.core.gossip.vocabulary import PushNumber
 from mesh.core.identity import NodeId
 from mesh.core.instants import NEVER, Instant
 from mesh.core.params import ClaimParams
 
-A, B = NodeId(b"a" * 16), NodeId(b"b" * 16)
+A, B, C = NodeId(b"a" * 16), NodeId(b"b" * 16), NodeId(b"c" * 16)
 
 
 def samples(*delays_s: float, **params: float) -> Samples:
@@ -36,6 +36,7 @@ def test_before_anything_was_measured_the_first_value_counts() -> None:
         ([0.03] * TRUSTED_SAMPLES, 0.03),
         ([9.0] * TRUSTED_SAMPLES, 2.0),
         ([0.1] * 99 + [0.9], 0.1),
+        ([0.9] * (TRUSTED_SAMPLES - 1), 0.9),
         ([0.1] * 98 + [0.9] * 2, 0.9),
         ([0.9] + [0.1] * 100, 0.1),
     ],
@@ -58,7 +59,7 @@ def test_only_the_last_samples_count() -> None:
 def test_nothing_starts_before_the_hand_over() -> None:
     one = settle()
     assert not one.may_start(Instant(99.0), [])
-    assert one.deadline() == NEVER
+    assert one.deadline(Instant(99.0)) == NEVER
     assert one.acknowledge(A, Instant(1.0)) is None
     one.hand_over(Instant(2.0), 0.5)
     assert one.may_start(Instant(2.0), [])
@@ -70,10 +71,23 @@ def test_it_starts_when_all_know_or_the_window_is_over() -> None:
     one.hand_over(Instant(2.0), 0.5)
     assert one.acknowledge(A, Instant(2.125)) == 0.125
     assert one.acknowledge(A, Instant(2.25)) is None
-    assert not one.may_start(Instant(2.25), [A, B])
-    assert one.may_start(Instant(2.5), [A, B])
+    assert not one.may_start(Instant(2.25), [A, B, C])
     one.acknowledge(B, Instant(2.25))
+    assert not one.may_start(Instant(2.25), [A, B, C])
+    assert one.may_start(Instant(2.5), [A, B, C])
     assert one.may_start(Instant(2.25), [A, B])
+
+
+def test_who_is_hardly_heard_waits_longer() -> None:
+    one = settle()
+    one.hand_over(Instant(2.0), 0.5)
+    one.acknowledge(A, Instant(2.125))
+    silence = Instant(2.0 + SILENT_WINDOWS * 0.5)
+    for alive in ([B], [A, B], [A, B, C]):
+        assert not one.may_start(Instant(2.5), alive)
+        assert one.may_start(silence, alive)
+    assert one.deadline(Instant(2.1)) == 2.5
+    assert one.deadline(Instant(2.5)) == silence
 
 
 def test_after_sleep_only_fresh_voices_count() -> None:
@@ -84,7 +98,7 @@ def test_after_sleep_only_fresh_voices_count() -> None:
     one.restart(Instant(50.0), 0.5, [B])
     assert not one.may_start(Instant(50.1), [A, B])
     assert one.may_start(Instant(50.1), [B])
-    assert one.may_start(Instant(50.5), [A, B])
+    assert one.may_start(Instant(51.5), [A, B])
 
 
 def test_copies_are_counted_with_ones_own() -> None:

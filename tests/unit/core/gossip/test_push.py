@@ -1,5 +1,7 @@
 """Pushes: parts, back-off, giving up, bounds."""
 
+import pytest
+
 from mesh.core.gossip.gossip import Family, PushNumber, Want
 from mesh.core.gossip.messages import Push, PushAck
 from mesh.core.identity import NodeId
@@ -40,15 +42,21 @@ def resends(station: Station) -> list[tuple[float, list[NodeId]]]:
     return seen
 
 
-def test_the_unacknowledged_get_it_again_ever_later_until_it_is_given_up() -> None:
+@pytest.mark.parametrize(
+    ("want", "first", "second"), [(Want.RECEIPT, 1.04, 1.17), (Want.DURABLE, 1.1, 1.3)]
+)
+def test_the_unacknowledged_get_it_again_ever_later_until_it_is_given_up(
+    want: Want, first: float, second: float
+) -> None:
+    durable = want is Want.DURABLE
     station = ready(push_resend_s=0.1, push_tries=3)
-    number = pushed(station, 1, b"a")
+    number = pushed(station, 1, b"a", want=want)
     assert [peer for peer, _, _ in station.take_sent()] == PEERS
-    ack(station, PEERS[0], (number, 0))
-    assert resends(station) == [(1.1, PEERS[1:]), (1.3, PEERS[1:])]
+    ack(station, PEERS[0], (number, 0), durable=durable)
+    assert resends(station) == [(first, PEERS[1:]), (second, PEERS[1:])]
     assert station.gossip.counters()["pushes_given_up"] == 1
-    ack(station, PEERS[1], (number, 0))
-    assert station.acknowledged == [(number, PEERS[0], False)]
+    ack(station, PEERS[1], (number, 0), durable=durable)
+    assert station.acknowledged == [(number, PEERS[0], durable)]
 
 
 def test_nothing_is_awaited_where_nothing_is_wanted() -> None:

@@ -23,8 +23,8 @@ def links_of(name: bytes, boot: int = 1, mesh: MeshId = MESH) -> Links:
 
 
 def introduced(a: Links, b: Links) -> None:
-    a.learn(b.own, Address("127.0.0.1", 2))
-    b.learn(a.own, Address("127.0.0.1", 1))
+    a.learn(b.own, Address("127.0.0.1", 2), NOW)
+    b.learn(a.own, Address("127.0.0.1", 1), NOW)
 
 
 def test_a_sealed_datagram_opens_at_the_other_end_and_nowhere_else() -> None:
@@ -142,4 +142,21 @@ def test_a_peer_is_greeted_until_it_answers_and_not_too_often() -> None:
     assert a.should_greet(Instant(11.1), b.own.id, 6.0)
     a.open_untrusted(Instant(11.2), b.seal(NOW, a.own.id, [(2, b"")])[0], Address("127.0.0.1", 2))
     assert not a.should_greet(Instant(13.0), b.own.id, 6.0)
-    assert a.should_greet(Instant(18.0), b.own.id, 6.0)
+    assert not a.should_greet(Instant(18.0), b.own.id, 6.0), "silent, but nobody asked it"
+    assert a.ask(Instant(18.0), b.own.id) == 0.0
+    assert not a.should_greet(Instant(18.0), b.own.id, 6.0), "it may answer yet"
+    assert a.ask(Instant(18.5), b.own.id) == 0.5
+    assert not a.should_greet(Instant(18.5), b.own.id, 6.0), "one loss is no silence"
+    assert a.ask(Instant(19.0), b.own.id) == 1.0
+    assert a.should_greet(Instant(19.0), b.own.id, 6.0)
+    a.open_untrusted(Instant(19.0), b.seal(NOW, a.own.id, [(2, b"")])[0], Address("127.0.0.1", 2))
+    assert a.ask(Instant(26.0), b.own.id) == 0.0, "what was heard answers what was asked"
+
+
+def test_a_link_key_that_shares_no_secret_is_told_before_it_is_learnt() -> None:
+    a, b = links_of(b"a"), links_of(b"b")
+    a.check(b.own.link_key)
+    with pytest.raises(RemoteError) as refused:
+        a.check(bytes(32))
+    assert refused.value.refusal is Refusal.BAD_KEY
+    assert not a.routes

@@ -36,6 +36,18 @@ def test_a_key_moves_both_ways() -> None:
     assert agenda.due(b"x") == NEVER
 
 
+def test_nobody_is_woken_for_what_was_moved_or_cancelled() -> None:
+    agenda = Agenda()
+    for key, due in ((b"x", 1.0), (b"y", 2.0), (b"z", 9.0)):
+        agenda.set(key, Instant(due))
+    agenda.set(b"x", Instant(5.0))
+    agenda.cancel(b"y")
+    assert agenda.next_instant() == 5.0
+    agenda.set(b"x", Instant(12.0))
+    assert agenda.next_instant() == 9.0
+    assert drain(agenda, 20.0) == [b"z", b"x"]
+
+
 def test_a_cancelled_key_never_comes_unless_set_again() -> None:
     agenda = Agenda()
     agenda.set(b"x", Instant(1.0))

@@ -7,10 +7,11 @@ import pytest
 
 from mesh.core.errors import Refusal, RemoteError
 from mesh.core.identity import Boot, FactId, Incarnation
-from mesh.core.membership.facts import Accusation
+from mesh.core.membership.facts import Accusation, Verdict
 from mesh.core.membership.messages import Ping
 from mesh.core.snapshot import Status
 from mesh.core.trust.records import Certificate
+from mesh.core.wire.envelope import Verified
 from tests.unit.core.membership.bench import (
     BOOT,
     NEXT_BOOT,
@@ -73,11 +74,16 @@ def test_a_bad_accusation_spoils_the_verdict() -> None:
     assert bench.status("x") is Status.ALIVE
 
 
+def minority_of(bench: Bench, *accusers: str) -> Verified[Verdict]:
+    """Two of the five observers of x, who say that they are all there is."""
+    return verdict_of([bench.peers[name] for name in accusers], bench.id("x"), observers=2)
+
+
 def test_a_minority_in_my_view_is_tested_and_refuted_by_an_answer() -> None:
     bench = Bench(*ALL)
     bench.run(5.0, ALL)
     bench.run(0.5)
-    lie = verdict_of([bench.peers["a"]], bench.id("x"), observers=1)
+    lie = minority_of(bench, "a", "b")
     assert bench.take(lie)
     assert bench.id("x") in [peer for peer, _ in bench.said(Ping)]
     bench.run(5.0, ALL)
@@ -90,7 +96,7 @@ def test_a_minority_in_my_view_is_tested_and_refuted_by_an_answer() -> None:
 def test_a_minority_in_my_view_is_believed_when_my_own_probe_fails() -> None:
     bench = Bench(*ALL)
     bench.run(5.0, ALL)
-    assert bench.take(verdict_of([bench.peers["a"]], bench.id("x"), observers=1))
+    assert bench.take(minority_of(bench, "a", "b"))
     bench.run(1.5, ("a", "b", "c", "d"))
     assert bench.status("x") is Status.DOWN
 
@@ -263,20 +269,21 @@ def test_a_check_ends_with_an_answer_even_after_lag_and_never_becomes_an_edge() 
     edges = bench.membership._edges.members
     stranger = next(name for name in names if bench.id(name) not in edges)
     subject = bench.id(stranger)
-    liar = next(name for name in names if name != stranger)
-    bench.take(verdict_of([bench.peers[liar]], bench.id(stranger), observers=1))
+    liars = [bench.peers[name] for name in names if name != stranger][:2]
+    bench.take(verdict_of(liars, subject, observers=2))
     assert is_probed(bench, stranger)
     bench.instant += 1.0
     bench.membership.handle_lag(bench.now, 1.0)
     bench.run(1.0, names)
     assert not is_probed(bench, stranger)
     assert bench.status(stranger) is Status.ALIVE
-    bench.take(verdict_of([bench.peers[liar], bench.peers[names[-1]]], subject, observers=2))
+    more = [bench.peers[names[-1]], bench.peers[names[-2]], liars[0]]
+    bench.take(verdict_of(more, subject, observers=5))
     assert is_probed(bench, stranger)
     bench.meet(stranger, BOOT, 1)
     assert not is_probed(bench, stranger)
     bench.run(3.0, names)
-    bench.take(verdict_of([bench.peers[liar]], subject, 1, observers=1))
+    bench.take(verdict_of(liars, subject, 1, observers=2))
     bench.run(5.0, tuple(name for name in names if name != stranger))
     assert bench.status(stranger) is Status.DOWN
     assert not is_probed(bench, stranger)
@@ -287,6 +294,6 @@ def test_a_minority_is_believed_at_once_where_my_own_probe_has_failed_already() 
     bench.run(3.0, ALL)
     while bench.status("x") is Status.ALIVE:
         bench.run(0.05, ("a", "b", "c", "d"))
-    verdict = verdict_of([bench.peers["a"]], bench.id("x"), observers=1)
+    verdict = minority_of(bench, "a", "b")
     assert bench.take(verdict)
     assert bench.status("x") is Status.DOWN

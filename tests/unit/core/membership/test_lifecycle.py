@@ -57,8 +57,8 @@ def test_the_dead_are_redialled_for_ever_at_the_given_rate() -> None:
             else:
                 name = next(n for n in OTHERS if bench.id(n) == peer)
                 bench.receive(name, Ack(ping.sequence, 0, 0))
-    # Every 5 s, with probability 1/4: one dead, four alive.
-    assert 4 <= dialled <= 20
+    # Every 2.5 s where edges are so few, with probability 1/4: one dead, four alive.
+    assert 10 <= dialled <= 32
 
 
 def test_a_notice_is_the_answer_to_a_ping_and_never_to_a_notice() -> None:

@@ -58,6 +58,7 @@ def test_a_change_takes_the_next_incarnation_and_no_change_none() -> None:
         (tuple(f"kind-{i}" for i in range(33)), "bad_presence"),
         (("a\nb",), "bad_presence"),
         (tuple(f"{i:064}" for i in range(20)), "presence_too_large"),
+        (tuple(f"{i:064}" for i in range(11)), "presence_too_large"),  # too large for a greeting
     ],
 )
 def test_what_nobody_would_accept_is_refused_here(kinds: tuple[str, ...], name: str) -> None:

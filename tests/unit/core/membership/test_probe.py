@@ -31,7 +31,7 @@ def test_the_wait_is_four_variations_above_the_mean() -> None:
     assert trip.variation_s == pytest.approx(0.05)
 
 
-@pytest.mark.parametrize(("loss", "tries"), [(0.0, 3), (0.1, 3), (0.2, 3), (0.3, 5), (0.6, 6)])
+@pytest.mark.parametrize(("loss", "tries"), [(0.0, 3), (0.1, 3), (0.2, 5), (0.3, 6), (0.6, 6)])
 def test_tries_rise_with_loss(loss: float, tries: int) -> None:
     meter = LossMeter()
     failure = 1 - (1 - loss) ** 2

@@ -21,7 +21,7 @@ SUBJECT = make_author("subject")
 OBSERVERS = [make_author(f"o{number}") for number in range(9)]
 
 
-@pytest.mark.parametrize(("accusers", "observers"), [(1, 1), (2, 2), (3, 5), (5, 8), (9, 17)])
+@pytest.mark.parametrize(("accusers", "observers"), [(2, 2), (3, 5), (5, 8), (9, 17)])
 def test_a_majority_is_enough(accusers: int, observers: int) -> None:
     check_verdict(verdict_of(OBSERVERS[:accusers], SUBJECT.id, observers=observers).fact)
 
@@ -34,6 +34,13 @@ def test_half_is_not(accusers: int, observers: int) -> None:
     assert refused.value.refusal is Refusal.BROKEN_RULE
     alone = verdict_of(OBSERVERS[:accusers], SUBJECT.id, observers=observers, local=True)
     check_verdict(alone.fact)
+
+
+@pytest.mark.parametrize("observers", [0, 1])
+def test_one_accuser_is_never_a_majority_however_few_it_says_there_are(observers: int) -> None:
+    with pytest.raises(RemoteError) as refused:
+        check_verdict(verdict_of(OBSERVERS[:1], SUBJECT.id, observers=observers).fact)
+    assert refused.value.refusal is Refusal.BROKEN_RULE
 
 
 def test_nobody_counts_twice_and_the_subject_not_at_all() -> None:

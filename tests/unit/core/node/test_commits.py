@@ -1,8 +1,8 @@
 """Commits: a failing disk delays what is done and never makes it less true."""
 
 from mesh.core.effects import Commit, CommitNumber, Row
-from mesh.core.instants import Instant
-from mesh.core.node.commits import RETRY_S, Commits
+from mesh.core.instants import NEVER, Instant, later
+from mesh.core.node.commits import COMPANY_S, RETRY_S, ROWS_AT_ONCE, Commits
 from mesh.core.outbox import Outbox
 
 ROWS = [Row("x", bytes([i]), b"") for i in range(4)]
@@ -60,3 +60,61 @@ def test_an_old_value_is_not_written_over_a_newer_one() -> None:
     commits.handle_failed(NOW, CommitNumber(1))
     commits.handle_timeout(Instant(NOW + RETRY_S), outbox)
     assert commits.take(outbox) == [Commit(CommitNumber(3), (Row("x", b"other", b"kept"),))]
+
+
+def test_what_comes_while_a_commit_is_under_way_makes_the_next() -> None:
+    commits, outbox = Commits(), Outbox()
+    assert not commits.is_due(NOW, outbox)
+    outbox.commit(ROWS[0])
+    assert commits.is_due(NOW, outbox)
+    commits.take(outbox)
+    for row in ROWS[1:]:
+        outbox.commit(row)
+        assert not commits.is_due(NOW, outbox)
+    commits.handle_done(CommitNumber(1))
+    assert commits.is_due(NOW, outbox)
+    assert commits.take(outbox) == [Commit(CommitNumber(2), tuple(ROWS[1:]))]
+
+
+def test_very_many_rows_do_not_wait() -> None:
+    commits, outbox = Commits(), Outbox()
+    outbox.commit(ROWS[0])
+    commits.take(outbox)
+    outbox.commit(*(Row("x", b"", b"") for _ in range(ROWS_AT_ONCE - 1)))
+    assert not commits.is_due(NOW, outbox)
+    outbox.promise()
+    assert commits.is_due(NOW, outbox)
+
+
+def test_rows_that_nobody_waits_for_wait_for_company_a_moment() -> None:
+    commits, outbox = Commits(), Outbox()
+    outbox.keep(ROWS[0])
+    assert not commits.is_due(NOW, outbox)
+    deadline = later(NOW, COMPANY_S)
+    assert commits.next_deadline() == deadline
+    assert not commits.is_due(Instant(NOW + COMPANY_S / 2), outbox)
+    assert commits.next_deadline() == deadline, "it does not move"
+    assert commits.is_due(deadline, outbox)
+    commits.take(outbox)
+    assert commits.next_deadline() == NEVER
+
+
+def test_company_comes_when_somebody_waits() -> None:
+    commits, outbox = Commits(), Outbox()
+    outbox.keep(ROWS[0])
+    assert not commits.is_due(NOW, outbox)
+    outbox.commit(ROWS[1])
+    assert commits.is_due(NOW, outbox)
+    assert commits.take(outbox) == [Commit(CommitNumber(1), (ROWS[0], ROWS[1]))]
+    outbox.keep(ROWS[2])
+    commits.handle_done(CommitNumber(1))
+    assert not commits.is_due(NOW, outbox), "the hurry is over"
+
+
+def test_failed_rows_are_tried_again_without_waiting_for_company() -> None:
+    commits, outbox = Commits(), Outbox()
+    outbox.keep(ROWS[0])
+    commits.take(outbox)
+    commits.handle_failed(NOW, CommitNumber(1))
+    commits.handle_timeout(Instant(NOW + RETRY_S), outbox)
+    assert commits.is_due(Instant(NOW + RETRY_S), outbox)

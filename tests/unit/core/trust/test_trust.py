@@ -161,12 +161,19 @@ def test_admins_are_capped() -> None:
 
 def test_certificates_are_capped() -> None:
     trust, author = STAGE.trust(), STAGE.author("a")
-    for first in range(0, CERTIFICATES_MAX - 1, 63):
-        count = min(63, CERTIFICATES_MAX - 1 - first)
-        facts = [Certificate(numbered_key(2 + first + more), 0, 0) for more in range(count)]
-        assert all(trust.accept(record) for record in author.sign(facts))
+    for number in range(CERTIFICATES_MAX - 1):
+        [record] = author.sign([Certificate(numbered_key(2 + number), 0, 0)])
+        assert trust.accept(record)
     assert ("trust_certificates", CERTIFICATES_MAX, CERTIFICATES_MAX) in trust.table_sizes()
     assert refusal_of(trust, STAGE.certificate("one more")) is Refusal.OVER_CAP
+
+
+def test_a_record_in_a_batch_is_refused_for_it_makes_chains_long() -> None:
+    trust, admin = STAGE.trust(), STAGE.author("a")
+    batch = admin.sign(
+        [Certificate(public_key_of("b"), 0, 0), Certificate(public_key_of("c"), 0, 0)]
+    )
+    assert refusal_of(trust, batch[0]) is Refusal.BROKEN_RULE
 
 
 def test_a_promotion_over_the_cap_is_dropped() -> None:

@@ -195,3 +195,30 @@ def test_a_remembered_signature_vouches_for_its_own_batch_only() -> None:
     verifier.check(first)
     with pytest.raises(RemoteError):
         verifier.check(replace(second, signature=first.signature))
+
+
+@pytest.mark.parametrize(("count", "batch_max"), [(1, 64), (5, 2), (7, 64), (70, 64)])
+def test_drafts_become_facts_that_prove_themselves_alone(count: int, batch_max: int) -> None:
+    author = author_of(SUITE, KEY, Verifier(SUITE, MESH))
+    facts = [Admin(PublicKey(bytes([i]) * 32)) for i in range(count)]
+    drafts = [author.draft(fact) for fact in facts]
+    ids = [verified.id for verified in drafts]
+    author.sign_drafts([verified.signed for verified in drafts], batch_max)
+    reader = Verifier(SUITE, MESH)
+    for fact, draft, id_ in zip(facts, drafts, ids, strict=True):
+        alone = decode_signed_fact_untrusted(draft.signed.encode(), MESH)
+        assert reader.open_untrusted(alone, TRUST_CONTEXTS) == Verified(fact, alone, author.id)
+        assert draft.id == id_ == alone.id
+    assert reader.verifications == -(-count // batch_max)
+    author.verifier.check(drafts[-1].signed)
+    assert author.verifier.verifications == 0, "own batches are known"
+
+
+def test_a_draft_neither_leaves_nor_is_signed_twice() -> None:
+    author = author_of(SUITE, KEY, Verifier(SUITE, MESH))
+    draft = author.draft(Admin(PublicKey(bytes(32)))).signed
+    with pytest.raises(AssertionError, match="draft"):
+        draft.encode()
+    author.sign_drafts([draft])
+    with pytest.raises(AssertionError):
+        author.sign_drafts([draft])

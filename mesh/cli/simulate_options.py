@@ -1,0 +1,135 @@
+"""The options of `mesh sim`; what it does is in `mesh.cli.simulate` and its neighbours."""
+
+import argparse
+from collections.abc import Callable
+
+from mesh.cli.options import add_json
+from mesh.cli.values import count, duration_s
+from mesh.control.client import Refused
+from mesh.core.params import PROFILES
+from mesh.sim.stories import STORIES
+
+TRIAL = ("nodes", "storm", "calm", "tasks", "profile", "loss", "delay")
+GOES_WITH = {
+    "sizing": ("nodes", "profile", "loss", "seed", "jobs"),
+    "scenario": ("nodes", "profile", "seed"),
+    "list": (),
+    "seeds": (*TRIAL, "from", "jobs"),
+    "seed": (*TRIAL, "trace"),
+}
+"""What can be simulated -> the options that it takes; the first that is given is meant."""
+EVERYTHING = dict.fromkeys(option for options in GOES_WITH.values() for option in options)
+USAGE_HINT = "see `mesh sim --help`"
+
+
+def add_sim(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mesh sim`."""
+    what = parser.add_argument_group("what to simulate")
+    what.add_argument("--seed", metavar="N", type=whole, help="one trial, told as it happens")
+    what.add_argument("--seeds", metavar="N", type=count, help="so many trials, on all processors")
+    what.add_argument("--scenario", choices=tuple(STORIES), help="a story; takes `--seed` (1) too")
+    what.add_argument("--list", action="store_true", default=None, help="what the scenarios are")
+    what.add_argument(
+        "--sizing", action="store_true", default=None, help="measure meshes of several sizes"
+    )
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--nodes", metavar="N,...", type=several(count), help="how many (5; 3,10,30,100 to size)"
+    )
+    how.add_argument("--profile", choices=PROFILES, help="timings of the mesh (lan)")
+    how.add_argument("--storm", metavar="T", type=duration_s, help="how long faults happen (60s)")
+    how.add_argument(
+        "--calm", metavar="T", type=duration_s, help="then all must be well within this (120s)"
+    )
+    how.add_argument("--tasks", metavar="N", type=whole, help="tasks submitted in the storm (10)")
+    how.add_argument(
+        "--loss",
+        metavar="P,...",
+        type=several(percentage),
+        help="percent of packets lost; several to size (drawn; 0 to size)",
+    )
+    how.add_argument(
+        "--delay", metavar="MEDIAN:P99", type=delay_s, help="network delay, as 20ms:80ms (drawn)"
+    )
+    how.add_argument("--from", metavar="N", type=whole, help="the first of the seeds (0)")
+    how.add_argument("--jobs", metavar="N", type=count, help="processes (one per processor)")
+    how.add_argument(
+        "--trace", action="store_true", default=None, help="tell every packet, timer and answer"
+    )
+    add_json(parser)
+    parser.set_defaults(run=simulate)
+
+
+def whole(text: str) -> int:
+    """Return a whole number from 0 up."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 up")
+    return int(text)
+
+
+def percentage(text: str) -> float:
+    """Return the share that `5` or `5%` stands for, below 100 percent."""
+    try:
+        percent = float(text.removesuffix("%"))
+    except ValueError:
+        percent = -1.0
+    if not 0 <= percent < 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is no percentage from 0 to below 100")
+    return percent / 100
+
+
+def delay_s(text: str) -> tuple[float, float]:
+    """Return median and p99 for `20ms:80ms`."""
+    halves = tuple(duration_s(half) for half in text.split(":"))
+    if len(halves) != 2 or not 0 < halves[0] <= halves[1]:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form MEDIAN:P99, as 20ms:80ms")
+    return halves[0], halves[1]
+
+
+def several(one: Callable[[str], float]) -> Callable[[str], tuple[float, ...]]:
+    """Return what reads several values with commas between them."""
+
+    def read(text: str) -> tuple[float, ...]:
+        return tuple(one(part) for part in text.split(","))
+
+    return read
+
+
+def chosen(options: argparse.Namespace) -> str:
+    """Return what is to be simulated; raises Refused where that or an option makes no sense."""
+    given = {name for name, value in vars(options).items() if value is not None}
+    what = next((name for name in GOES_WITH if name in given), None)
+    if what is None:
+        raise Refused("usage", "nothing to simulate: say --seed N, or what else", USAGE_HINT)
+    for option in (*GOES_WITH, *EVERYTHING):
+        if option in given and option not in (what, *GOES_WITH[what]):
+            raise Refused("usage", f"--{option} does not go with --{what}", USAGE_HINT)
+    for option in ("nodes", "loss"):
+        if what != "sizing" and option in given and len(getattr(options, option)) > 1:
+            raise Refused("usage", f"--{what} takes one value for --{option}", USAGE_HINT)
+    return what
+
+
+def simulate(options: argparse.Namespace) -> int:
+    """Run real nodes in virtual time."""
+    match chosen(options):
+        case "seed":
+            from mesh.cli.simulate import show_trial
+
+            return show_trial(options)
+        case "seeds":
+            from mesh.cli.simulate_sweep import sweep
+
+            return sweep(options)
+        case "sizing":
+            from mesh.cli.simulate_sizing import show_sizes
+
+            return show_sizes(options)
+        case "list":
+            from mesh.cli.simulate import list_scenarios
+
+            return list_scenarios(options)
+        case _:
+            from mesh.cli.simulate import show_scenario
+
+            return show_scenario(options)

@@ -1,0 +1,115 @@
+"""Ways round a broken path between two nodes that do not observe each other.
+
+Edges are watched, so a broken one is noticed and its vouchers are known. Everybody else is pinged
+now and then, and as soon as something that wants an answer stays unanswered. While such a check
+has no answer, observers of the peer are asked whether they reach it: one that vouches passes on
+what is sent. The other side answers the way it was reached. Whatever is heard directly, both
+ways, ends the detour; one that nobody uses ends by itself, and one in use is checked again.
+"""
+
+from mesh.core.identity import NodeId
+from mesh.core.instants import Instant, Now, later
+from mesh.core.membership.edges import Edges
+from mesh.core.membership.ground import MOMENT_S, Ground
+from mesh.core.membership.member import Detour, Member
+from mesh.core.membership.messages import Ask, Vouch
+from mesh.core.membership.probe import Phase, Probe
+
+ASKED_AT_ONCE = 2
+
+
+class Detours:
+    """The checks of members that are no edges, and what to do when one fails."""
+
+    def __init__(self, ground: Ground, edges: Edges) -> None:
+        self._ground = ground
+        self._edges = edges
+
+    def probe_somebody(self, now: Now) -> None:
+        """Ping a random member that is no edge: coverage, and a round trip to know."""
+        here = self._ground.table.here
+        if len(here) > len(self._edges.members):
+            member = self._ground.table.get(self._ground.parts.rng.choice(here))
+            if member is not None and member.probe is None:
+                self._edges.begin(now, member)
+
+    def doubt(self, instant: Instant, member: Member) -> None:
+        """Something sent to a member stays unanswered: check it, soon but not within this call."""
+        if member.is_here and member.probe is None:
+            member.probe = Probe(is_check=True)
+            self._ground.agenda.set(member.edge_key, later(instant, MOMENT_S))
+
+    def tend(self, now: Now, member: Member, probe: Probe) -> Phase | None:
+        """The timer of a check came up; FAILED is for the caller when a verdict hangs on it."""
+        detour = member.detour
+        if probe.phase is Phase.HELD:
+            if detour is None or not detour.is_used:
+                self._end(member)
+                return None
+            detour.is_used = detour.is_vouched = False
+            self._edges.begin(now, member)
+        elif self._edges.fire(now, member) is Phase.FAILED:
+            if member.verdict is not None:
+                return Phase.FAILED
+            if detour is None or not detour.is_vouched:
+                self._end(member)
+            else:
+                self._hold(now, member, probe)
+            return None
+        self._ask(member)
+        return probe.phase
+
+    def handle_vouch(self, peer: NodeId, remark: Vouch) -> None:
+        """Somebody reaches a member whose check is under way."""
+        member = self._ground.table.get(remark.subject)
+        if member is None or member.probe is None or not member.probe.is_check:
+            return
+        is_observer = peer in self._ground.table.observers(member)
+        if is_observer and member.is_here and remark.boot >= member.standing[0]:
+            member.detour = Detour(peer, is_vouched=True)
+
+    def relayed(self, now: Now, member: Member, via: NodeId) -> None:
+        """A member reached us through somebody else: answer it the same way."""
+        if member.probe is not None and not member.probe.is_check:
+            return  # an edge finds its own way
+        silent_s = now.instant - member.evidence_at
+        if not member.is_here or silent_s <= self._ground.params.probe_rto_high_s:
+            return
+        member.detour = Detour(via, is_vouched=True)
+        if member.probe is None:
+            member.probe = Probe(is_check=True)
+            self._hold(now, member, member.probe)
+
+    def via(self, member: Member) -> NodeId | None:
+        """Return who passes on what is sent to a member, and note that it is used."""
+        detour = member.detour
+        if detour is None or not self._is_fit(detour.via):
+            return None
+        detour.is_used = True
+        return detour.via
+
+    def _hold(self, now: Now, member: Member, probe: Probe) -> None:
+        probe.phase = Phase.HELD
+        due = self._ground.spread(now, self._ground.params.edge_hold_s)
+        self._ground.agenda.set(member.edge_key, due)
+
+    def _end(self, member: Member) -> None:
+        member.probe = member.detour = None
+        self._ground.agenda.cancel(member.edge_key)
+
+    def _ask(self, member: Member) -> None:
+        if member.verdict is not None:
+            return  # others could not reach it either
+        fit = [node for node in self._ground.table.others(member) if self._is_fit(node)]
+        for node in self._ground.parts.rng.sample(fit, min(ASKED_AT_ONCE, len(fit))):
+            self._ground.send(node, Ask(member.id, *member.standing))
+
+    def _is_fit(self, node: NodeId) -> bool:
+        """Whether somebody may pass things on: here, and not in doubt itself."""
+        member = self._ground.table.get(node)
+        return (
+            member is not None
+            and member.is_here
+            and member.suspicion is None
+            and member.detour is None
+        )

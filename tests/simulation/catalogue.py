@@ -1,0 +1,469 @@
+"""The catalogue of planted bugs: what each does, which rule it breaks, who is sent to catch it.
+
+Product code has no switches for them: a mutant swaps functions of its modules and puts them back.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mesh.core.claims import claiming, record, rules
+from mesh.core.claims.claiming import Claiming
+from mesh.core.claims.desk import Desk
+from mesh.core.claims.ledger import Ledger
+from mesh.core.claims.record import ClaimView, _Heap
+from mesh.core.claims.requests import Requests
+from mesh.core.claims.returning import Returning
+from mesh.core.claims.sessions import Sessions
+from mesh.core.claims.settle import Settle
+from mesh.core.claims.table import Table
+from mesh.core.claims.writing import Writing
+from mesh.core.gossip.gossip import Gossip
+from mesh.core.gossip.push import Acknowledger
+from mesh.core.links.session import ReplayWindow
+from mesh.core.membership import court, intake, suspicion, verdicts
+from mesh.core.membership.healing import Healing
+from mesh.core.membership.member import Member
+from mesh.core.membership.membership import Membership
+from mesh.core.membership.own_record import OwnRecord
+from mesh.core.membership.suspicion import Suspicion
+from mesh.core.node import node
+from mesh.core.node.commits import Commits
+from mesh.core.node.node import Node
+from mesh.core.node.participant import Participant
+from mesh.core.outbox import Outbox
+from mesh.core.trust.trust import Trust
+from mesh.core.wire.envelope import Verifier
+from tests.simulation import hunts, lies, planted
+from tests.simulation.hunting import Hunt
+from tests.simulation.planted import no, nothing, then, yes
+
+
+class Patch(NamedTuple):
+    """A name of a module or a class, and what stands there while the bug is planted."""
+
+    owner: object
+    name: str
+    instead: object
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A planted bug: what it does, which rule it breaks, and who is sent to catch it."""
+
+    name: str
+    says: str
+    rule: str
+    hunt: Hunt
+    patches: tuple[Patch, ...]
+    seed: int = 0
+    """The first seed under which the hunt is known to catch it."""
+
+    @contextmanager
+    def planted(self) -> Iterator[None]:
+        """Have the bug in the code for a while."""
+        with ExitStack() as undo:
+            for owner, name, instead in self.patches:
+                undo.callback(setattr, owner, name, inspect.getattr_static(owner, name))
+                setattr(owner, name, instead)
+            yield
+
+
+def rank_instead(rank: Callable[..., int]) -> tuple[Patch, ...]:
+    """Return what makes a node draw its rank otherwise, and others accept that."""
+    watched = then(Claiming._publish_claim, planted.OwnRank.watch, before=True)
+    return (
+        Patch(claiming, "claim_rank", rank),
+        Patch(Claiming, "_publish_claim", watched),
+        Patch(rules, "_check_claim", nothing),
+    )
+
+
+TRUTH = (
+    Mutant(
+        "signature-skipped",
+        "Facts are taken over without a look at their signature.",
+        "S3",
+        lies.forged_facts,
+        (Patch(Verifier, "open_untrusted", planted.open_unchecked),),
+    ),
+    Mutant(
+        "verifier-fooled",
+        "The verifier itself lets everything pass, for whoever asks it.",
+        "S3",
+        lies.forged_facts,
+        (Patch(Verifier, "check", nothing),),
+    ),
+    Mutant(
+        "stranger-admitted",
+        "Facts of authors without a certificate count.",
+        "S2",
+        lies.outsiders,
+        (Patch(Participant, "check_author", nothing), Patch(Trust, "is_member", yes)),
+    ),
+    Mutant(
+        "because-unchecked",
+        "A claim may supersede another because of any fact at all.",
+        "S9, M7",
+        lies.robbed_without_a_reason,
+        (Patch(_Heap, "_is_valid", planted.valid_unless("because")),),
+    ),
+    Mutant(
+        "evidence-without-boot",
+        "That an old boot is over ends the claims of a new one.",
+        "S9, M24",
+        lies.robbed_for_an_old_boot,
+        (Patch(_Heap, "_is_valid", planted.valid_unless("boot")),),
+    ),
+    Mutant(
+        "epoch-jumped",
+        "A claim may skip epochs.",
+        "S5",
+        lies.jumped_epochs,
+        (Patch(_Heap, "_is_valid", planted.valid_unless("epoch")),),
+    ),
+    Mutant(
+        "anybody-ends",
+        "Progress, attempts and results count whoever wrote them, not the claim's author alone.",
+        "S6",
+        lies.ended_by_another,
+        (Patch(_Heap, "__post_init__", then(_Heap.__post_init__, planted.believe_everybody)),),
+    ),
+    Mutant(
+        "rank-unchecked",
+        "A claimant picks its own rank.",
+        "S5",
+        lies.rank_of_ones_own,
+        (Patch(rules, "_check_claim", nothing),),
+    ),
+    Mutant(
+        "replay-window-off",
+        "A datagram counts as often as it is repeated.",
+        "M22",
+        lies.ghost,
+        (Patch(ReplayWindow, "admit", yes),),
+    ),
+    Mutant(
+        "replay-window-off-by-one",
+        "The counter just behind the replay window is admitted once more.",
+        "M22",
+        lies.replayed_datagrams,
+        (Patch(ReplayWindow, "admit", planted.off_by_one),),
+    ),
+    Mutant(
+        "verdict-by-one",
+        "One accuser is enough for a verdict.",
+        "L3",
+        lies.lone_accuser,
+        tuple(
+            Patch(module, "accusers_needed", lambda _: 1)
+            for module in (suspicion, court, verdicts, intake)
+        ),
+    ),
+)
+
+OWNERSHIP = (
+    Mutant(
+        "rank-by-wall-clock",
+        "Who claims later by its wall clock outranks the others.",
+        "S5",
+        hunts.two_owners_meet,
+        rank_instead(planted.OwnRank.by_clock),
+    ),
+    Mutant(
+        "rank-by-work",
+        "Who holds more claims outranks the others.",
+        "S5",
+        hunts.two_owners_meet,
+        rank_instead(planted.OwnRank.by_work),
+    ),
+    Mutant(
+        "first-come-first",
+        "Of two claims of one epoch the one that arrived here first owns the task.",
+        "S4, L1",
+        hunts.two_owners_meet,
+        (Patch(_Heap, "__post_init__", then(_Heap.__post_init__, planted.first_come_first)),),
+    ),
+    Mutant(
+        "settle-ignored",
+        "A claim may start as soon as it has left the node.",
+        "S9, M3",
+        hunts.race,
+        (Patch(Settle, "may_start", lambda settle, *_: settle.handed_over is not None),),
+    ),
+    Mutant(
+        "receipt-for-beaten",
+        "Who knows of a greater claim acknowledges the lesser one all the same.",
+        "S9, M3",
+        hunts.race_on_slow_disks,
+        (Patch(Gossip, "_objects", no),),
+    ),
+    Mutant(
+        "nonce-dropped",
+        "Claims carry no nonce.",
+        "S5",
+        hunts.token_shown_twice,
+        (Patch(claiming, "Claim", planted.without_nonce),),
+    ),
+    Mutant(
+        "greater-for-greater-or-equal",
+        "A verdict ends the boots before the one it names (> for >=).",
+        "L2",
+        hunts.orphan,
+        (Patch(_Heap, "_is_valid", planted.valid_unless("equal boot")),),
+    ),
+    Mutant(
+        "evidence-kept-back",
+        "The reason for a takeover is not published with the claim.",
+        "S4",
+        hunts.orphan,
+        (Patch(Ledger, "publish", planted.keep_evidence_back(Ledger.publish)),),
+    ),
+    Mutant(
+        "grace-skipped",
+        "Claims of a node that went down are taken over without a grace.",
+        "S9, M7",
+        hunts.orphan,
+        (Patch(claiming, "free_at", planted.free_at_once),),
+    ),
+    Mutant(
+        "rescue-by-the-owner",
+        "A node gives a claim up after a minute although its agent is attached and at work.",
+        "S9, M7",
+        hunts.long_work,
+        (
+            Patch(Claiming, "check_settled", then(Claiming.check_settled, planted.give_up_later)),
+            Patch(Returning, "handle_grace_over", planted.give_up_now),
+        ),
+    ),
+    Mutant(
+        "rescue-by-another",
+        "A task that takes longer than a minute is claimed by somebody else.",
+        "S9, M7",
+        hunts.long_work,
+        (
+            Patch(Claiming, "opening", planted.rescue_the_slow(Claiming.opening)),
+            Patch(_Heap, "_is_valid", planted.valid_unless("because")),
+        ),
+    ),
+    Mutant(
+        "session-of-the-first-boot",
+        "A claim that was taken up again after a restart counts as one of the old boot.",
+        "S9, M24",
+        hunts.owner_restarts,
+        (Patch(claiming, "session_boot", planted.boot_of_the_claim),),
+    ),
+    Mutant(
+        "session-without-boot",
+        "That a node runs under a new boot says nothing about its old claims.",
+        "L2",
+        hunts.owner_restarts_and_dies,
+        (Patch(Member, "ended", planted.only_the_present_boot(Member.ended)),),
+    ),
+    Mutant(
+        "handles-forgotten",
+        "Agents of a node that restarted cannot take their claims up again.",
+        "M24",
+        hunts.owner_restarts,
+        (Patch(Returning, "restore", nothing),),
+    ),
+    Mutant(
+        "goodbye-unheard",
+        "The claims of a node that left rest as if it had failed.",
+        "M7",
+        hunts.goodbye,
+        (Patch(claiming, "free_at", planted.always_a_grace),),
+    ),
+    Mutant(
+        "suspend-unnoticed",
+        "A node that slept lets its agents go on at once.",
+        "S9, M16",
+        hunts.lid_closed,
+        (Patch(Desk, "handle_suspend", nothing),),
+    ),
+    Mutant(
+        "least-result-wins",
+        "Of two results the one of the lesser token counts.",
+        "S6",
+        hunts.two_results_meet,
+        (Patch(_Heap, "results", planted.least_last(_Heap.results)),),
+    ),
+    Mutant(
+        "new-result-unsaid",
+        "Nobody hears that a result was superseded.",
+        "S6",
+        hunts.two_results_meet,
+        (Patch(Outbox, "notify", planted.tongue_tied(Outbox.notify, "task.result_superseded")),),
+    ),
+    Mutant(
+        "loser-untold",
+        "An agent that lost its claim is not told to stop.",
+        "L4",
+        hunts.two_owners_go_on,
+        (Patch(Outbox, "notify", planted.tongue_tied(Outbox.notify, "task.lost")),),
+    ),
+    Mutant(
+        "cancel-undoes-done",
+        "A cancel that meets a completion wins.",
+        "S6",
+        hunts.canceled_and_completed,
+        (Patch(record, "_state", planted.canceled_first(record._state)),),
+    ),
+    Mutant(
+        "late-finish",
+        "A completion is acknowledged although a greater one is known.",
+        "S6",
+        hunts.late_completion,
+        (Patch(Writing, "_is_late", planted.late_is_fine),),
+    ),
+)
+
+PROMISES = (
+    Mutant(
+        "answered-before-commit",
+        "Writes are acknowledged when they are handed to the disk.",
+        "S1",
+        hunts.power_cut_alone,
+        (Patch(Desk, "_finish", then(Desk._finish, planted.answer_at_once)),),
+    ),
+    Mutant(
+        "leaves-before-commit",
+        "Facts leave the node before they are on its disk.",
+        "S1",
+        hunts.unsaid,
+        (Patch(Node, "_finish", planted.let_go_at_once(Node._finish)),),
+    ),
+    Mutant(
+        "durable-before-commit",
+        "A peer acknowledges a copy before it is on its disk.",
+        "S1",
+        hunts.power_cut_of_copies,
+        (Patch(Acknowledger, "owe", planted.durable_at_once(Acknowledger.owe)),),
+    ),
+    Mutant(
+        "failed-commit-forgotten",
+        "Rows that the disk refused are not written again.",
+        "S1",
+        hunts.failed_commit,
+        (Patch(Commits, "handle_failed", planted.forget_failed),),
+    ),
+    Mutant(
+        "requests-forgotten",
+        "Request ids do not survive a restart.",
+        "S1, M9",
+        hunts.asked_again,
+        (Patch(Requests, "restore", nothing),),
+    ),
+    Mutant(
+        "boot-not-raised",
+        "Each start of a node counts as its first.",
+        "S7",
+        hunts.node_restarts,
+        (Patch(node, "mint_boot", planted.first_boot_again),),
+    ),
+    Mutant(
+        "attempts-not-counted",
+        "No claim costs an attempt.",
+        "S9",
+        hunts.always_failing,
+        (Patch(ClaimView, "used", property(no)),),
+    ),
+    Mutant(
+        "attempts-off-by-one",
+        "A task may be tried once more than it allows (<= for <).",
+        "S9",
+        hunts.always_failing,
+        (Patch(_Heap, "__post_init__", then(_Heap.__post_init__, planted.one_attempt_more)),),
+    ),
+    Mutant(
+        "back-off-ignored",
+        "A failed task is tried again at once.",
+        "M12",
+        hunts.always_failing,
+        (Patch(claiming, "retry_delay_s", lambda *_: 0.0),),
+    ),
+    Mutant(
+        "capacity-ignored",
+        "An agent gets as many tasks as it asks for.",
+        "M10",
+        hunts.greedy_agent,
+        (Patch(Sessions, "has_capacity", yes),),
+    ),
+    Mutant(
+        "capacity-counted-late",
+        "Claims that still settle do not count against an agent's capacity.",
+        "M10",
+        hunts.greedy_agent,
+        (Patch(Sessions, "has_capacity", planted.capacity_when_settled),),
+    ),
+    Mutant(
+        "any-handle-will-do",
+        "A write with an unknown handle goes to some other claim.",
+        "S6",
+        hunts.unknown_handle,
+        (Patch(Sessions, "find", planted.any_holding),),
+    ),
+    Mutant(
+        "cap-ignored",
+        "The table takes any number of tasks.",
+        "S8",
+        hunts.full_table,
+        (Patch(Table, "_add", planted.without_cap(Table._add)),),
+    ),
+)
+
+PRESENCE = (
+    Mutant(
+        "refuted-without-raising",
+        "An accusation is answered with the same incarnation.",
+        "L3, S7",
+        hunts.frozen,
+        (Patch(OwnRecord, "announce", planted.same_incarnation),),
+    ),
+    Mutant(
+        "refutation-window-off",
+        "A verdict is passed as soon as enough accuse.",
+        "L3",
+        hunts.hiccup,
+        (Patch(Suspicion, "outcome", planted.without_window(Suspicion.outcome)),),
+    ),
+    Mutant(
+        "vouchers-ignored",
+        "Nobody's word that it reaches the accused is heard.",
+        "L3, M22",
+        hunts.broken_edge,
+        (Patch(Suspicion, "add_voucher", nothing),),
+    ),
+    Mutant(
+        "hearing-is-enough",
+        "Whatever arrives counts as two-way evidence.",
+        "M22",
+        hunts.deaf,
+        (
+            Patch(
+                Membership,
+                "handle_evidence",
+                planted.hearing_is_enough(Membership.handle_evidence),
+            ),
+        ),
+    ),
+    Mutant(
+        "digests-ignored",
+        "That a peer's digest differs is not followed up.",
+        "L1",
+        hunts.black_hole,
+        (Patch(Gossip, "handle_digests", nothing),),
+    ),
+    Mutant(
+        "nobody-redials",
+        "Those who are down are never dialled again.",
+        "L1, L3",
+        hunts.long_partition,
+        (Patch(Healing, "redial", nothing),),
+    ),
+)
+
+MUTANTS = TRUTH + OWNERSHIP + PROMISES + PRESENCE
+HUNTS = tuple(dict.fromkeys(mutant.hunt for mutant in MUTANTS))

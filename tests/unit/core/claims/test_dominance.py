@@ -1,0 +1,71 @@
+"""Which facts beat a claim, whom a claim beats, and which claims count at all."""
+
+from mesh.core.claims.dominance import counts, dominating_ids, outraced
+from mesh.core.claims.facts import Claim, Progress, ProgressState
+from tests.unit.core.claims.desk_world import Place, World, task_of
+
+
+def racers() -> tuple[World, Place, Place, str]:
+    """Return two places that claimed one task apart from each other: the greater claim first."""
+    world = World(2)
+    task = world[0].submit()
+    world.run(0.1)
+    world.parted = {1: 1}
+    for place in world.places:
+        place.claim(task)
+    lesser, greater = sorted(world.places, key=lambda place: str(place.view(task)["token"]))
+    return world, greater, lesser, task
+
+
+def test_a_beaten_claim_and_what_is_said_of_it_are_answered_with_the_greater_one() -> None:
+    _, greater, lesser, task = racers()
+    (beaten,) = [v for v in lesser.gossip.published if isinstance(v.fact, Claim)]
+    (best,) = [v for v in greater.gossip.published if isinstance(v.fact, Claim)]
+    id_ = task_of(greater, task)
+    greater.table.add(beaten)
+    assert dominating_ids(greater.table, beaten) == [best.id]
+    assert dominating_ids(greater.table, best) == []
+    for state in (ProgressState.STARTED, ProgressState.SUSPENDED, ProgressState.RELEASED):
+        (said,) = lesser.author.sign([Progress(id_, beaten.id, lesser.boot, 9, state, b"")])
+        greater.table.add(said)
+        told = [] if state is ProgressState.RELEASED else [best.id]
+        assert dominating_ids(greater.table, said) == told
+
+
+def test_only_the_greatest_claim_outraces_and_only_within_its_epoch() -> None:
+    _, greater, lesser, _ = racers()
+    (beaten,) = [v for v in lesser.gossip.published if isinstance(v.fact, Claim)]
+    (best,) = [v for v in greater.gossip.published if isinstance(v.fact, Claim)]
+    lesser.table.add(best)
+    greater.table.add(beaten)
+    assert outraced(lesser.table, best) == (lesser.id, [best.id])
+    assert outraced(greater.table, beaten) is None
+    world = World(2)
+    again = world[0].submit()
+    world.run(0.1)
+    world[1].claim(again)
+    world.run(0.1)
+    world[0].learn_end(world[1], "left")
+    world[0].claim(again)
+    (heir,) = [v for v in world[0].gossip.published if isinstance(v.fact, Claim)]
+    assert heir.fact.epoch == 2
+    assert outraced(world[0].table, heir) is None, "who is gone has not lost a race"
+
+
+def test_a_claim_counts_once_what_it_cites_is_there() -> None:
+    world = World(3)
+    task = world[0].submit()
+    world.run(0.1)
+    world[1].claim(task)
+    world.run(0.1)
+    world.parted = {2: 1}
+    world[0].learn_end(world[1], "left")
+    world[0].claim(task)
+    evidence, heir = world[0].gossip.published[-2:]
+    stranger = world[2]
+    stranger.table.add(heir)
+    assert not counts(stranger.table, heir)
+    stranger.accept(world.clock(), evidence, world[0])
+    assert counts(stranger.table, heir)
+    spec = world[0].gossip.published[0]
+    assert counts(stranger.table, spec), "what claims nothing is never in doubt"

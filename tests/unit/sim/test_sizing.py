@@ -1,0 +1,48 @@
+"""Sizing: figures that follow from the seed, and that are near the design's at small sizes."""
+
+import pytest
+
+from mesh.sim.sizing import (
+    Setting,
+    measure_detection,
+    measure_idle,
+    measure_mass_join,
+    quantile,
+)
+
+
+def test_a_quantile_is_one_of_the_values() -> None:
+    values = [5.0, 1.0, 4.0, 2.0, 3.0]
+    assert [quantile(values, share) for share in (0.0, 0.2, 0.5, 0.99, 1.0)] == [1, 1, 3, 5, 5]
+    assert quantile([7.0], 0.5) == 7.0
+
+
+def test_the_same_seed_gives_the_same_figures() -> None:
+    assert measure_idle(Setting(3), 20.0) == measure_idle(Setting(3), 20.0)
+    assert measure_idle(Setting(3, seed=2), 20.0) != measure_idle(Setting(3), 20.0)
+
+
+@pytest.mark.parametrize("nodes", [3, 10, 30])
+def test_an_idle_node_sends_equally_little_at_every_size(nodes: int) -> None:
+    cost = measure_idle(Setting(nodes), 30.0)
+    assert 1.0 < cost.packets_s < 3.5
+    assert cost.datagram_bytes_s < 200
+    assert cost.wire_bytes_s < 320
+
+
+def test_loss_costs_no_flood() -> None:
+    assert measure_idle(Setting(20, loss=0.2), 30.0).datagram_bytes_s < 500
+
+
+def test_a_crash_is_suspected_within_a_second_and_known_within_four() -> None:
+    found = measure_detection(Setting(10), crashes=4)
+    assert len(found.crashes) == 4
+    assert 0 < found.suspected_s(0.5) < 1.3
+    assert found.suspected_s(1.0) < found.known_s(0.5) < 4
+    assert found.known_s(1.0) < 5
+    assert found.innocents == 0
+
+
+def test_all_who_join_at_once_see_each_other_soon() -> None:
+    joined = measure_mass_join(Setting(20))
+    assert 0 < joined.most_s <= joined.all_s < 2
