@@ -164,6 +164,4 @@ def test_status_shows_what_the_node_costs(real_mesh: RealMesh) -> None:
     members = json.loads(mesh(node, "members", "--json"))
     assert members["members"][0]["is_self"]
     assert mesh(node, "wait", "--members", "2", "--timeout", "1s", code=6)
-    assert "mesh up" in mesh(
-        DemoNode("none", node.folder / "none", 1, None), "members", code=3
-    )
+    assert "mesh up" in mesh(DemoNode("none", node.folder / "none", 1, None), "members", code=3)

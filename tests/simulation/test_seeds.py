@@ -8,6 +8,7 @@ from mesh.sim.trial import Plan, run_trial
 
 WITHDRAWN = "a claim that the disk had refused was spread later, and its task worked on for ever"
 FORGOTTEN = "a result that only a full disk had not taken was missed after a crash: not a rule"
+UPGRADED = "a failed check of somebody down made an own conclusion count as a majority's verdict"
 
 FOUND = (
     ("local", Plan(101, nodes=5, storm_s=90.0), WITHDRAWN),
@@ -16,6 +17,8 @@ FOUND = (
     ("lan", Plan(1027, nodes=3, storm_s=60.0), WITHDRAWN),
     ("lan", Plan(1044, nodes=4, storm_s=90.0), WITHDRAWN),
     ("lan", Plan(2043, nodes=6, storm_s=120.0), FORGOTTEN),
+    ("lan", Plan(1190, nodes=6, storm_s=120.0), UPGRADED),
+    ("local", Plan(4000, nodes=6, storm_s=90.0), UPGRADED),
 )
 
 

@@ -377,6 +377,8 @@ class Membership:
     def _failed(self, now: Now, member: Member) -> None:
         """My own probe found nobody: believe the verdict that waits for this, or accuse."""
         verdict = member.verdict
+        if member.is_down:
+            return  # nothing new: above all, a conclusion of my own is still no majority's word
         if not self._health.may_accuse(now.instant):
             self._edges.restart(now, member)
         elif verdict is not None:
