@@ -45,8 +45,8 @@ def decode_hello_untrusted(mesh: MeshId, data: bytes) -> tuple[int, list[SignedF
     if len(data) != HELLO_BYTES or not hmac.compare_digest(check, _check(mesh, rest)):
         raise RemoteError(Refusal.WRONG_MESH, "a greeting that is not keyed by this mesh")
     length = int.from_bytes(rest[:2], "big")
-    if any(rest[2 + length :]):
-        raise RemoteError(Refusal.NOT_CANONICAL, "padding that is not zero")
+    if 2 + length > len(rest) or any(rest[2 + length :]):
+        raise RemoteError(Refusal.NOT_CANONICAL, "a wrong length, or padding that is not zero")
     kind, facts = unpack_untrusted(rest[2 : 2 + length], _LAYOUT)
     if kind not in {ASK, ANSWER}:
         raise RemoteError(Refusal.MALFORMED, "neither question nor answer")

@@ -162,7 +162,7 @@ class Entry:
     def _rest(self, now: Now) -> list[Effect]:
         params = self.setup.params.links
         self._stream = self._joiner = None
-        if self._turn % len(self.addresses):  # the others first
+        if self.addresses and self._turn % len(self.addresses):  # the others first
             self.due = later(now.instant, NEXT_ADDRESS_S)
             return []
         self.wait_s = min(max(self.wait_s * 1.5, params.seed_retry_s), params.seed_retry_high_s)

@@ -52,6 +52,7 @@ def test_a_handle_is_known_again_from_its_row() -> None:
     assert decode_handle(b"k", b"\x93\x01\x02\x03") is None
     assert decode_handle(b"k", b"\xc1") is None
     assert decode_handle(b"k", b"\x01") is None
+    assert decode_handle(b"k", b"\x94\x90\x80\x01\x02") is None
 
 
 def test_capacity_counts_what_is_live() -> None:
