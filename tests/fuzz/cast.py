@@ -62,7 +62,7 @@ def small_params() -> Params:
             base.claims,
             facts_per_author_max=100,
             held_back_max=2,
-            task_facts_per_author_max=8,
+            task_facts_per_author_max=64,
             tasks_max=16,
             waiters_max=16,
             requests_max=16,

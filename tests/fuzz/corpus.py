@@ -31,8 +31,9 @@ from mesh.core.trust.tickets import ticket_text
 from mesh.core.wire.envelope import SignedFact, encode_batch
 from mesh.core.wire.frame import Message, encode_frame
 from tests.fuzz.cast import cast, sample_facts
-from tests.fuzz.events import CONTEXTS, EVENTS, MESSAGES, Life
+from tests.fuzz.events import EVENTS, Life
 from tests.fuzz.feed import Feed
+from tests.fuzz.kinds import CONTEXTS, MESSAGES
 
 ROOT = pathlib.Path(__file__).parent / "corpus"
 FOUND = "found-"

@@ -1,18 +1,15 @@
 """Bytes as the life of a node: an input says what happens to it, one thing after another."""
 
 import hashlib
-import sys
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 from msgspec import inspect
 
 from mesh.control.messages import Watch, decode_command
 from mesh.core.claims.allocation import claim_rank
-from mesh.core.claims.facts import CLAIM_CONTEXTS, Claim, Result, Spec
+from mesh.core.claims.facts import Claim, Result, Spec
 from mesh.core.commands import (
-    Command,
     TaskClaim,
     TaskComplete,
     TaskFail,
@@ -43,12 +40,11 @@ from mesh.core.lattice.fingerprint import Range
 from mesh.core.links.hello import ANSWER, ASK, encode_hello
 from mesh.core.links.links import Links
 from mesh.core.links.stream import MARK, RANDOM_BYTES, SealedStream, sealed_stream
-from mesh.core.membership.facts import MEMBERSHIP_CONTEXTS, Accusation, Verdict
+from mesh.core.membership.facts import Accusation, Verdict
 from mesh.core.membership.messages import Accuse, Ack, Ping
 from mesh.core.node.bulk import FRAME_BYTES_MAX
 from mesh.core.node.entry import JOIN_MARK
 from mesh.core.trust.joining import AdmitParts, Admitter, Joiner, JoinParts, JoinWish
-from mesh.core.trust.records import TRUST_CONTEXTS
 from mesh.core.trust.tickets import TicketBook, ticket_text
 from mesh.core.trust.trust import Trust
 from mesh.core.wire.envelope import Fact, SignedFact, sign_batch
@@ -56,37 +52,11 @@ from mesh.core.wire.frame import BODY_BYTES_MAX, Message
 from tests.fuzz.cast import BOOT, SUITE, Cast, Peer, cast, make_node
 from tests.fuzz.driver import START, Driver
 from tests.fuzz.feed import Feed, Known
+from tests.fuzz.kinds import COMMANDS, CONTEXTS, MESSAGES
 
 EVENTS_MAX = 60
-CONTEXTS: list[type[Fact]] = [*(TRUST_CONTEXTS | MEMBERSHIP_CONTEXTS | CLAIM_CONTEXTS).values()]
 CLIENTS = 3
 WORDS = ("build", "cli", "node", "alive", "submitted", "zone", "aGk=", "a", "(", "a{9999999999}")
-
-
-def message_kinds() -> list[type[Message]]:
-    """Return every message that nodes tell each other, by number."""
-    found: dict[int, type[Message]] = {}
-    waiting: list[type[Message]] = [Message]
-    while waiting:
-        kind = waiting.pop()
-        waiting += kind.__subclasses__()
-        # A class with slots is made twice, and the first of the two is nobody's.
-        if kind.KIND and getattr(sys.modules[kind.__module__], kind.__name__) is kind:
-            found[kind.KIND] = kind
-    return [found[number] for number in sorted(found)]
-
-
-MESSAGES = message_kinds()
-
-
-def command_kinds(union: Any = Command) -> list[type[msgspec.Struct]]:  # noqa: ANN401  a union
-    """Return the struct of every command."""
-    if isinstance(union, type):
-        return [union]
-    return [struct for part in union.__args__ for struct in command_kinds(part)]
-
-
-COMMANDS = [inspect.type_info(struct) for struct in command_kinds()]
 
 
 class Life:

@@ -57,8 +57,9 @@ from mesh.core.wire.envelope import (
 from mesh.core.wire.frame import decode_echo, encode_echo, encode_frame
 from tests.fuzz.cast import SUITE, cast, make_node
 from tests.fuzz.driver import START, Driver
-from tests.fuzz.events import CONTEXTS, MESSAGES, Life
+from tests.fuzz.events import Life
 from tests.fuzz.feed import Feed
+from tests.fuzz.kinds import CONTEXTS, MESSAGES
 
 FRAMES_MAX = 16
 ROWS_MAX = 12

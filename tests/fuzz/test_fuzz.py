@@ -7,8 +7,8 @@ import pytest
 from mesh.core.wire.frame import Message
 from tests.fuzz.__main__ import timed
 from tests.fuzz.corpus import FOUND, ROOT, corpus_of, generated
-from tests.fuzz.events import MESSAGES
 from tests.fuzz.feed import Feed, Known
+from tests.fuzz.kinds import MESSAGES
 from tests.fuzz.mutator import INPUT_BYTES_MAX, Mutator
 from tests.fuzz.targets import TARGETS
 

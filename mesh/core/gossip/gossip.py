@@ -137,10 +137,13 @@ class Gossip:
         With more peers than are pushed to, only a few are asked for the wanted answer.
         """
         assert facts
+        held = []
         for verified in facts:
             self._holdings.hold_own(family, verified)
+            # Of two drafts of one fact only the first is signed.
+            held.append(self.get(family, verified.id) or verified)
         number = self._pusher.mint()
-        self._leave_later(now, Publication(number, family, tuple(facts), want), None)
+        self._leave_later(now, Publication(number, family, tuple(held), want), None)
         return number
 
     def tell(self, now: Now, peer: NodeId, family: Family, ids: Sequence[FactId]) -> None:

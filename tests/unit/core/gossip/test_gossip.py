@@ -10,6 +10,7 @@ from mesh.core.instants import Now
 from mesh.core.wire.frame import BODY_BYTES_MAX
 from tests.unit.core.gossip.network import (
     Network,
+    Note,
     Station,
     Weather,
     at,
@@ -297,3 +298,19 @@ def test_a_receipt_is_withheld_for_what_is_beaten_here() -> None:
     network.do(a, lambda g, now: g.publish(now, Family.TASKS, durable, Want.DURABLE))
     network.run(1.5)
     assert [entry[1:] for entry in a.acknowledged] == [(b.id, True)]
+
+
+def test_a_fact_drafted_twice_leaves_with_the_signature_of_the_first() -> None:
+    station, peer = Station(1, params_with()), Station(2, params_with())
+    station.gossip.set_peers([peer.id])
+    drafts = [station.author.draft(Note(b"the same")) for _ in range(2)]
+    for draft in drafts:
+        station.gossip.publish(at(0), Family.TASKS, [draft], Want.DURABLE)
+    station.gossip.sign_drafts()
+    commit = station.take_commit()
+    assert commit is not None
+    station.gossip.handle_committed(at(0), commit[0])
+    assert len(commit[1]) == 1
+    for _, kind, body in station.take_sent():
+        peer.gossip.handle_message(at(0), station.id, kind, body)
+    assert peer.gossip.ids(Family.TASKS) == (drafts[0].id,)
