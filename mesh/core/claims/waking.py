@@ -65,8 +65,9 @@ class Waking:
         live = self.ledger.sessions.live()
         self._pushes = pushes = self._say(now, live, ProgressState.SUSPENDED)
         if not pushes:
-            # All claims went meanwhile, or there is no room to ask with: look again later.
-            if live:
+            # All claims went meanwhile, or there is no room to ask with: look again later, as long
+            # as somebody is there who could know of something greater.
+            if live and self.ledger.parts.liveness.alive():
                 self._ask_later(now)
             else:
                 self._pass(now)

@@ -6,6 +6,7 @@ from mesh.core.commands import (
     TaskStart,
 )
 from mesh.core.effects import ReplyError
+from mesh.core.params import ClaimParams
 from tests.unit.core.claims.desk_world import Place, World
 
 
@@ -82,6 +83,18 @@ def test_alone_sleep_costs_one_commit() -> None:
     owned = place.claim(place.submit())
     place.turn(place.desk.handle_suspend)
     assert place.call(TaskStart(owned["handle"]), wait_s=0.1)["started"]
+
+
+def test_alone_without_room_to_say_so_sleep_holds_nothing_back_for_ever() -> None:
+    world = World(1, params=ClaimParams(task_facts_per_author_max=8))
+    [a] = world.places
+    owned = a.claim(a.submit(), client=1)
+    for _ in range(10):
+        a.turn(a.desk.handle_suspend)
+        world.run(1)
+    start = a.ask(TaskStart(owned["handle"]), client=1)
+    world.run(5)
+    assert start in a.replies
 
 
 def test_sleep_without_claims_holds_nothing_back() -> None:
