@@ -321,7 +321,10 @@ class Writing:
         if write.spec is not None:
             # Its rows are tried again: without this the task would be done, and done again for
             # the client that submits it again.
-            self.ledger.publish(now, [Cancel(write.task, write.spec)])
+            try:
+                self.ledger.publish(now, [Cancel(write.task, write.spec)])
+            except LocalError:
+                self.ledger.count("cancels_without_room")
         self.ledger.refuse(now, write.asker, error, had_effect=False)
 
     def handle_acknowledged(self, now: Now, push: PushNumber, peer: NodeId) -> None:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from mesh.core.effects import Effect, SendDatagram
 from mesh.core.errors import Refusal, RemoteError
+from mesh.core.gossip.bucket import Bucket
 from mesh.core.gossip.messages import Push
 from mesh.core.identity import Address, NodeId
 from mesh.core.instants import Instant, Now
@@ -38,24 +39,6 @@ class Routing(Protocol):
     def doubt(self, instant: Instant, peer: NodeId, /) -> None:
         """Something sent to a peer that wants an answer has not got one; sends nothing now."""
         ...
-
-
-@dataclass(slots=True)
-class Bucket:
-    """Allows a rate with a burst of one second's worth."""
-
-    rate: float
-    level: float
-    at: Instant
-
-    def take(self, now: Instant, amount: float) -> bool:
-        """Whether this much may pass now."""
-        self.level = min(self.rate, self.level + (now - self.at) * self.rate)
-        self.at = now
-        if self.level < amount:
-            return False
-        self.level -= amount
-        return True
 
 
 @dataclass(slots=True)
@@ -116,7 +99,7 @@ class Transport:
 
     def _may_greet(self, now: Instant, source: Address) -> bool:
         rate = self.params.hello_per_source_s
-        bucket = self._sources.pop(source, None) or Bucket(rate, rate, now)
+        bucket = self._sources.pop(source, None) or Bucket(rate, rate)
         self._sources[source] = bucket
         if len(self._sources) > self.params.sources_max:
             self._sources.popitem(last=False)
@@ -132,7 +115,7 @@ class Transport:
         """Forward a datagram for a peer, within the budget for others' traffic."""
         if self._relays is None:
             rate = self.params.relay_bytes_s
-            self._relays = Bucket(rate, rate, now.instant)
+            self._relays = Bucket(rate, rate)
         if request.target not in self.links.routes:
             raise RemoteError(Refusal.UNKNOWN_SENDER, "no route to the target of a relay")
         if not self._relays.take(now.instant, len(request.datagram)):
