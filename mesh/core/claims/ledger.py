@@ -227,6 +227,19 @@ class Ledger:
         for one in (asker, *askers):
             self.parts.outbox.refuse(one.client, one.request, error)
 
+    def abandon(self, asker: Asker) -> None:
+        """Whoever asked is gone and nothing was done: the same request may be made anew."""
+        gone = LocalError(
+            "first_asker_gone",
+            "the connection that asked first is gone, and with it its wish",
+            "ask again; the same request id may be used",
+        )
+        askers, rows = self.requests.forget(asker.key)
+        if rows:
+            self.parts.outbox.commit(*rows)
+        for one in askers:
+            self.parts.outbox.refuse(one.client, one.request, gone)
+
     def _conclude(self, now: Now, asker: Asker, answer: Answer) -> None:
         askers, rows = self.requests.finish(now, asker.key, answer)
         if rows:

@@ -47,7 +47,10 @@ class Returning:
         """Let the claims of a connection rest until somebody resumes them, or their grace ends."""
         ledger = self.ledger
         for number in ledger.waiters.of_client(client):
+            waiter = ledger.waiters.get(number)
             self.claiming.forget_waiter(number)
+            if waiter is not None:
+                ledger.abandon(waiter.asker)
         for holding in ledger.sessions.detach(client):
             holding.waiter = None
             if not holding.is_live:

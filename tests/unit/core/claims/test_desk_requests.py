@@ -163,3 +163,15 @@ def test_answers_that_aged_while_the_node_was_down_are_dropped() -> None:
     place.restart()
     world.run(0.1)
     assert place.disk["request"] == {}
+
+
+def test_a_long_poll_whose_client_is_gone_leaves_its_request_id_free() -> None:
+    world = World(1)
+    (a,) = world.places
+    command = TaskClaim(kinds=("build",), wait_s=1000.0, request_id="r")
+    a.ask(command, client=1)
+    second = a.ask(command, client=2)
+    a.gone(1)
+    assert name(a.replies[second]) == "first_asker_gone"
+    task = a.submit("build")
+    assert a.call(command, client=3)["task"] == task
