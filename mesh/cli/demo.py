@@ -167,7 +167,6 @@ class Timeline:
     down: float | None = None
     dead: float | None = None
     retaken: float | None = None
-    restarted: float = 0.0
 
 
 @dataclass(slots=True)
@@ -260,7 +259,6 @@ class Demo:
         self.say(f"killed {victim.name} (SIGKILL); it owned {len(self.orphans)} task(s)")
         self._watch_takeover(victim, watcher)
         self.say(f"restarting {victim.name}")
-        self.timeline.restarted = time.monotonic()
         victim.start_node()
         wait_for(f"node {victim.name}", victim.is_up, START_LIMIT_S)
 

@@ -101,9 +101,6 @@ class GossipParams:
         0.2, 0.002, 10, "an unacknowledged push is sent once more after this at the latest"
     )
     push_tries: int = tunable(4, 1, 16, "sends of one push; then reconciliation repairs")
-    coalesce_s: float = tunable(
-        0.0015, 0, 0.1, "under load facts wait this long to share a signature"
-    )
     digest_differs_s: float = tunable(2.0, 0.1, 60, "digests that differ so long are reconciled")
     sync_leaf: int = tunable(24, 4, 64, "ranges of at most this many facts are listed by id")
     sync_rate_bytes_s: float = tunable(2_000_000, 1_000, 1e9, "reconciliation sent to one peer")
@@ -169,11 +166,9 @@ class LinkParams:
     replay_window: int = tunable(
         2048, 64, 65_536, "counters below the greatest that may still arrive"
     )
-    key_cache: int = tunable(1024, 16, 65_536, "derived pair keys kept")
     hello_interval_s: float = tunable(1.0, 0.05, 60, "a silent peer is greeted at most this often")
     hello_per_source_s: float = tunable(20.0, 1, 1000, "hellos answered per source and second")
     sources_max: int = tunable(1024, 16, 65_536, "sources with a bucket of their own")
-    stream_frame_bytes: int = tunable(65_536, 4_096, 1_048_576, "one sealed frame of a stream")
     streams_max: int = tunable(64, 2, 4096, "streams open at once")
     stream_idle_s: float = tunable(20.0, 1, 600, "a stream without a byte for so long is closed")
     strikes_max: int = tunable(3, 1, 100, "invalid signatures forwarded before a peer is muted")

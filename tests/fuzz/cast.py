@@ -69,7 +69,7 @@ def small_params() -> Params:
             handles_max=4,
             sightings_max=8,
         ),
-        links=replace(base.links, key_cache=16, sources_max=16, streams_max=4),
+        links=replace(base.links, sources_max=16, streams_max=4),
     )
 
 

@@ -10,6 +10,7 @@ from mesh.core.claims.table import Table
 from mesh.core.crypto.suite import LinkKey
 from mesh.core.errors import RemoteError
 from mesh.core.gossip.gossip import Family, Gossip, GossipParts
+from mesh.core.gossip.journal import ROW_KIND, decode_row_untrusted
 from mesh.core.identity import Boot
 from mesh.core.instants import Now
 from mesh.core.links.links import Links
@@ -107,7 +108,7 @@ def assemble(
 
 def restore(participant: Participant, rows: Rows, now: Now) -> None:
     """Take back facts, tickets, handles and answers; what does not verify is left out, counted."""
-    held = list(_decoded(participant, rows.get("fact", {}).values()))
+    held = list(_decoded(participant, rows.get(ROW_KIND, {}).values()))
     trust_first = sorted(held, key=lambda entry: entry[1].context not in TRUST_CONTEXTS)
     for family, signed in trust_first:
         try:
@@ -123,9 +124,8 @@ def _decoded(
 ) -> Iterable[tuple[Family, SignedFact]]:
     for value in values:
         try:
-            signed = decode_signed_fact_untrusted(value[1:], participant.verifier.mesh)
-            yield Family(value[0]), signed
-        except (RemoteError, ValueError, IndexError):
+            yield decode_row_untrusted(value, participant.verifier.mesh)
+        except RemoteError:
             participant.transport.count("refused_on_load")
 
 

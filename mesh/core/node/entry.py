@@ -17,6 +17,7 @@ from mesh.core.effects import (
 )
 from mesh.core.errors import LocalError, RemoteError
 from mesh.core.gossip.gossip import Family
+from mesh.core.gossip.journal import ROW_KIND, row_key
 from mesh.core.identity import Address, MeshId, node_id
 from mesh.core.instants import NEVER, Instant, Now, later
 from mesh.core.node.setup import NodeSetup
@@ -41,7 +42,8 @@ class Granted:
 
 def fact_row(signed: SignedFact) -> Row:
     """Return the row under which a trust record is kept."""
-    return Row("fact", signed.id, bytes((Family.MEMBERS,)) + signed.encode())
+    family = Family.MEMBERS
+    return Row(ROW_KIND, row_key(family, signed.id), bytes((family,)) + signed.encode())
 
 
 def found_mesh(setup: NodeSetup, now: Now) -> Granted:

@@ -75,7 +75,6 @@ class Node:
         self.outbox = Outbox()
         self.participant: Participant | None = None
         self._stream_ids = count(1, 2)
-        self._instant = Instant(float("-inf"))
         self._born: CommitNumber | None = None
         self._granted: Granted | None = None
         self._entry: Entry | None = None
@@ -286,16 +285,11 @@ class Node:
     def _become_member(self, now: Now) -> None:
         rows = self.rows
         if self._granted is not None:
-            mesh_row = next(row for row in self._granted.rows if row.kind == "mesh")
             rows = {
                 kind: {row.key: row.value or b"" for row in self._granted.rows if row.kind == kind}
                 for kind in dict.fromkeys(row.kind for row in self._granted.rows)
             }
-            genesis_bytes = mesh_row.value
-        else:
-            genesis_bytes = rows["mesh"].get(b"", b"")
-        assert genesis_bytes is not None
-        from_disk = decode_genesis_untrusted(genesis_bytes)
+        from_disk = decode_genesis_untrusted(rows["mesh"].get(b"", b""))
         extra = () if self._entry is None else self._entry.addresses
         self._entry = None
         participant = assemble(self.setup, self.boot, from_disk, self.outbox, self._stream_ids)

@@ -12,7 +12,6 @@ from mesh.core.commands import (
     NodeCommand,
     NodeIdentity,
     NodeInfo,
-    NodeLeave,
     NodeStatus,
 )
 from mesh.core.crypto.keys import fingerprint
@@ -236,8 +235,3 @@ class Queries:
         if not self.waiting:
             return NEVER
         return min(waiter.deadline for waiter in self.waiting)
-
-
-def needs_no_waiting(command: NodeCommand | MemberCommand) -> bool:
-    """Whether `Queries.answer` can answer at once."""
-    return not isinstance(command, MemberWait | NodeLeave) and not hasattr(command, "ttl_s")
