@@ -26,6 +26,7 @@ class Need(Enum):
     CGROUPS = "root that can set a processor quota"
     COMPILER = "a C compiler"
     FAKETIME = "libfaketime"
+    NFT = "nft (Debian package nftables)"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
