@@ -5,12 +5,23 @@ from enum import IntEnum
 from typing import ClassVar
 
 from mesh.core.identity import Boot, FactId, NodeId, TaskId
-from mesh.core.wire.codec import Binary, Layout, Maybe, Text, Uint
+from mesh.core.wire.codec import Binary, Group, Kind, Layout, Many, Maybe, Text, Uint
 from mesh.core.wire.envelope import Contexts, Fact
 
 PAYLOAD_BYTES_MAX = 700
 ERROR_BYTES_MAX = 600
 NOTE_BYTES_MAX = 64
+CHECKPOINT_BYTES_MAX = 512
+PARENTS_MAX = 16
+CAPABILITIES_MAX = 8
+
+BLOB: Kind = Maybe(Group((Binary(32), Uint(40))))
+"""(BLAKE2b-256 of the content, its size in bytes): what is too large to stand in a fact."""
+CAPABILITIES: Kind = Many(Group((Text(32, 1), Text(64))), CAPABILITIES_MAX)
+"""(tag, value) pairs, compared with the tags in a node's presence."""
+
+Blob = tuple[bytes, int]
+Capability = tuple[str, str]
 
 
 class ProgressState(IntEnum):
@@ -20,6 +31,22 @@ class ProgressState(IntEnum):
     RUNNING = 2
     SUSPENDED = 3
     RELEASED = 4
+
+
+class Allocation(IntEnum):
+    """Who among the willing gets a task."""
+
+    PULL = 0
+    OFFERED = 1
+    AUCTION = 2
+
+
+class ParentPolicy(IntEnum):
+    """What becomes of a task when one that it waits for ends without a result."""
+
+    CANCEL = 0
+    RUN = 1
+    WAIT = 2
 
 
 class AttemptKind(IntEnum):
@@ -40,9 +67,13 @@ class TaskFact(Fact):
 
 @dataclass(frozen=True, slots=True)
 class Spec(TaskFact):
-    """There is something to do. Author: the node of the submitter (the id's creator)."""
+    """There is something to do. Author: the node of the submitter (the id's creator).
 
-    CONTEXT: ClassVar[str] = "spec/1"
+    Times that end in `_ms` and say "wall" are wall clock since 1970 and only ever delay or end a
+    task for people's sake; they never decide who owns it.
+    """
+
+    CONTEXT: ClassVar[str] = "spec/2"
     LAYOUT: ClassVar[Layout] = (
         Binary(28),
         Text(64, 1),
@@ -52,6 +83,23 @@ class Spec(TaskFact):
         Uint(32),
         Maybe(Uint(32)),
         Binary(0, NOTE_BYTES_MAX),
+        BLOB,
+        Uint(8),
+        Maybe(Uint(64)),
+        Maybe(Uint(64)),
+        Maybe(Uint(32)),
+        Maybe(Uint(32)),
+        Maybe(Uint(32)),
+        Many(Binary(28), PARENTS_MAX),
+        Uint(8),
+        Maybe(Group((Text(64, 1), Uint(16)))),
+        Maybe(Group((Text(64, 1), Uint(64)))),
+        CAPABILITIES,
+        CAPABILITIES,
+        Uint(8),
+        Uint(32),
+        Uint(8),
+        Maybe(Binary(28)),
     )
     kind: str
     payload: bytes
@@ -61,6 +109,36 @@ class Spec(TaskFact):
     backoff_ms: int
     orphan_grace_ms: int | None
     note: bytes
+    blob: Blob | None = None
+    """The payload, where it is too large for `payload`."""
+    priority: int = 0
+    """Higher goes first."""
+    not_before_ms: int | None = None
+    """Wall."""
+    deadline_ms: int | None = None
+    """Wall: not begun after it, and given up at it."""
+    queue_ttl_ms: int | None = None
+    """How long it may wait for its first start after `created_ms`."""
+    run_limit_ms: int | None = None
+    """How long one attempt may take."""
+    progress_limit_ms: int | None = None
+    """How long an owner may be silent before its attempt counts as timed out."""
+    parents: tuple[TaskId, ...] = ()
+    """Tasks that must be over first."""
+    parent_policy: int = ParentPolicy.CANCEL
+    limit: tuple[str, int] | None = None
+    """(key, slots): of all tasks with this key so many run at once."""
+    dedupe: tuple[str, int] | None = None
+    """(key, end of its window in wall ms): one task per key and window."""
+    requires: tuple[Capability, ...] = ()
+    prefers: tuple[Capability, ...] = ()
+    allocation: int = Allocation.PULL
+    bid_window_ms: int = 0
+    """How long bids are awaited in an auction."""
+    verify: int = 0
+    """How many other agents must accept a result before it counts."""
+    reopens: TaskId | None = None
+    """The ended task that an operator opened again as this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +149,7 @@ class Claim(TaskFact):
     ended it.
     """
 
-    CONTEXT: ClassVar[str] = "claim/1"
+    CONTEXT: ClassVar[str] = "claim/2"
     LAYOUT: ClassVar[Layout] = (
         Binary(28),
         Binary(32),
@@ -82,6 +160,8 @@ class Claim(TaskFact):
         Binary(8),
         Maybe(Binary(32)),
         Maybe(Binary(32)),
+        Maybe(Binary(32)),
+        Maybe(Uint(16)),
     )
     spec: FactId
     epoch: int
@@ -91,13 +171,17 @@ class Claim(TaskFact):
     nonce: bytes
     supersedes: FactId | None
     because: FactId | None
+    presence: FactId | None = None
+    """The claimant's presence whose tags meet what the spec requires."""
+    slot: int | None = None
+    """Which of the slots of the spec's limit is claimed along with the task."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress(TaskFact):
     """How the work on a claim goes; the greatest (boot, number) counts. Author: the claim's."""
 
-    CONTEXT: ClassVar[str] = "progress/1"
+    CONTEXT: ClassVar[str] = "progress/2"
     LAYOUT: ClassVar[Layout] = (
         Binary(28),
         Binary(32),
@@ -105,12 +189,17 @@ class Progress(TaskFact):
         Uint(32),
         Uint(8),
         Binary(0, 256),
+        Binary(0, CHECKPOINT_BYTES_MAX),
+        BLOB,
     )
     claim: FactId
     boot: Boot
     number: int
     state: int
     note: bytes
+    checkpoint: bytes = b""
+    """Where a later attempt may go on from; kept beyond the claim."""
+    checkpoint_blob: Blob | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +215,25 @@ class Attempt(TaskFact):
 
 @dataclass(frozen=True, slots=True)
 class Result(TaskFact):
-    """The work is done. Author: the claim's. `digest` is BLAKE2b-256 of the output."""
+    """The work is done. Author: the claim's. `digest` is BLAKE2b-256 of the output.
 
-    CONTEXT: ClassVar[str] = "result/1"
+    What is too large for `output` is held as a blob: then `output` is empty, and `digest` and
+    `size` name the content.
+    """
+
+    CONTEXT: ClassVar[str] = "result/2"
     LAYOUT: ClassVar[Layout] = (
         Binary(28),
         Binary(32),
         Binary(0, PAYLOAD_BYTES_MAX),
         Binary(32),
+        Maybe(Uint(40)),
     )
     claim: FactId
     output: bytes
     digest: bytes
+    size: int | None = None
+    """Bytes of the blob; None: the output stands in the fact."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,7 +137,7 @@ def test_a_start_is_counted_once() -> None:
     handle = place.claim(task)["handle"]
     assert place.call(TaskStart(handle)) == place.call(TaskStart(handle))
     assert place.view(task)["starts"] == 1
-    assert [f.fact.CONTEXT for f in place.gossip.published].count("progress/1") == 1
+    assert [f.fact.CONTEXT for f in place.gossip.published].count("progress/2") == 1
 
 
 def test_a_failed_task_rests_and_is_tried_again_until_its_attempts_are_used() -> None:

@@ -136,7 +136,7 @@ def test_next_of_kind_is_staggered_in_the_common_order() -> None:
     first = stagger_order(id_, 1, [place.id for place in world.places])[0]
     claimed = [p for p, k in zip(world.places, keys, strict=True) if k in p.replies]
     assert [place.id for place in claimed] == [first]
-    claims = [f for p in world.places for f in p.gossip.published if f.signed.context == "claim/1"]
+    claims = [f for p in world.places for f in p.gossip.published if f.signed.context == "claim/2"]
     assert len(claims) == 1, "the others waited long enough to hear of it"
 
 
@@ -164,7 +164,7 @@ def test_a_partition_heals_with_one_owner_and_the_loser_is_told() -> None:
     id_ = task_of(a, task)
     winner, loser = sorted(world.places, key=lambda p: claim_rank(id_, 1, p.id), reverse=True)
     winner.receive(
-        [f for f in loser.gossip.published if f.signed.context == "claim/1"], loser, None
+        [f for f in loser.gossip.published if f.signed.context == "claim/2"], loser, None
     )
     world.run(0.1)
     assert winner.gossip.told, "whoever brings a beaten claim is told at once"
