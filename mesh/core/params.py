@@ -168,12 +168,16 @@ class LinkParams:
     )
     hello_interval_s: float = tunable(1.0, 0.05, 60, "a silent peer is greeted at most this often")
     hello_per_source_s: float = tunable(20.0, 1, 1000, "hellos answered per source and second")
+    hello_total_s: float = tunable(
+        200.0, 1, 100_000, "hellos heard per second of all sources; beyond them a cookie is asked"
+    )
     sources_max: int = tunable(1024, 16, 65_536, "sources with a bucket of their own")
     streams_max: int = tunable(64, 2, 4096, "streams open at once")
     stream_idle_s: float = tunable(20.0, 1, 600, "a stream without a byte for so long is closed")
     strikes_max: int = tunable(3, 1, 100, "invalid signatures forwarded before a peer is muted")
     mute_s: float = tunable(600.0, 1, 86_400, "a muted peer stays muted so long")
-    relay_bytes_s: float = tunable(64_000, 1_000, 1e9, "relayed for others")
+    relay_bytes_s: float = tunable(64_000, 1_000, 1e9, "relayed for others, of them all")
+    relay_share: float = tunable(0.5, 0.01, 1, "of that, as much for one peer alone")
     seed_retry_s: float = tunable(2.0, 0.1, 600, "seeds are tried again after this, then slower")
     seed_retry_high_s: float = tunable(30.0, 0.1, 3_600, "longest wait between tries")
 

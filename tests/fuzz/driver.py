@@ -233,7 +233,9 @@ class Driver:
         intake, limits = gossip._intake, participant.params.gossip
         sizes += [
             ("joins", len(node.admissions.joins), JOINS_MAX),
-            ("sources", len(participant.transport._sources), links.sources_max),
+            ("sources", len(participant.transport._door._sources), links.sources_max),
+            ("greeted", len(participant.transport._greeted._waiting), links.sources_max),
+            ("relays", len(participant.transport._relays), links.sources_max),
             ("parked", len(intake._parked), limits.parked_max),
             ("owed", len(gossip._acknowledger._waiting), limits.queue_items_max),
             ("flights", len(gossip._pusher._flights), limits.queue_items_max),

@@ -30,6 +30,7 @@ from mesh.core.errors import LocalError, RemoteError
 from mesh.core.gossip.items import decode_item_untrusted, decode_items_untrusted
 from mesh.core.identity import Boot, NodeId
 from mesh.core.inputs import CommitDone
+from mesh.core.links.cookie import decode_cookie_untrusted, encode_cookie
 from mesh.core.links.hello import HELLO_BYTES, VERSION_HELLO, decode_hello_untrusted, encode_hello
 from mesh.core.links.links import Links
 from mesh.core.links.session import LinkEnd, seal_datagram
@@ -70,7 +71,7 @@ ROW_KINDS = ("boot", "mesh", "root_key", "ticket", "fact", "handle", "request")
 
 
 def fuzz_hello(data: bytes) -> None:
-    """A greeting: any datagram, or any that is keyed by the mesh id."""
+    """A greeting or a cookie: any datagram, or a greeting that is keyed by the mesh id."""
     mesh = cast().mesh
     if data[:1] == b"k":
         rest = data[1:].ljust(HELLO_BYTES - 17, b"\0")[: HELLO_BYTES - 17]
@@ -79,6 +80,8 @@ def fuzz_hello(data: bytes) -> None:
     with suppress(RemoteError):
         kind, facts = decode_hello_untrusted(mesh, data)
         assert encode_hello(mesh, kind, [fact.encode() for fact in facts])[1:] == data[1:]
+    with suppress(RemoteError):
+        assert encode_cookie(mesh, decode_cookie_untrusted(mesh, data))[1:] == data[1:]
 
 
 def _link() -> tuple[Links, Links, NodeId]:

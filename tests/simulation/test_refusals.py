@@ -21,11 +21,13 @@ from mesh.core.inputs import (
     StreamReceived,
 )
 from mesh.core.instants import Now, later
+from mesh.core.links.cookie import COOKIE_BYTES, encode_cookie
 from mesh.core.links.hello import ASK, encode_hello
 from mesh.core.membership.facts import Accusation, Verdict
 from mesh.core.node.messages import Relay
 from mesh.core.node.node import START_AFRESH, UNREAD_STREAMS_MAX, Node
 from mesh.core.node.participant import Participant
+from mesh.core.snapshot import Status
 from mesh.core.wire.envelope import Fact, SignedFact, Verified, sign_batch
 from mesh.sim.scenario import Mesh, Refused
 from tests.simulation.conftest import MeshOf
@@ -212,6 +214,38 @@ def test_a_relay_to_nobody_and_over_budget_is_refused(trio_mesh: Mesh) -> None:
     for _ in range(80):
         say(trio_mesh, "b", "c", Relay.KIND, to_a.encode())
     assert refused(trio_mesh, "c")["over_cap"] >= 10
+
+
+def test_one_peer_does_not_use_up_what_is_relayed_for_all(trio_mesh: Mesh) -> None:
+    to_a = Relay(participant_of(trio_mesh, "a").author.id, b"\x01" * 1000)
+    for _ in range(80):
+        say(trio_mesh, "b", "c", Relay.KIND, to_a.encode())
+    before = participant_of(trio_mesh, "c").transport.counters["relayed"]
+    to_b = Relay(participant_of(trio_mesh, "b").author.id, b"\x01" * 1000)
+    say(trio_mesh, "a", "c", Relay.KIND, to_b.encode())
+    assert participant_of(trio_mesh, "c").transport.counters["relayed"] == before + 1
+
+
+def test_a_flood_of_greetings_is_answered_with_cookies_and_keeps_nobody_out(meshes: MeshOf) -> None:
+    mesh = meshes(2)
+    a = participant_of(mesh, "a")
+    greeting = encode_hello(a.verifier.mesh, ASK, a.transport.own_facts())
+    mesh.kill("b")
+    mesh.run(s=20)
+    assert not mesh.seen_as("b", Status.ALIVE)
+    mesh.restart("b")
+    for second in range(5):
+        for number in range(int(a.params.links.hello_total_s) + 50):
+            give(mesh, "a", greeting, Address(f"10.77.{second}.{number % 256}", 1 + number))
+        mesh.run(s=1)
+    assert a.transport.counters["cookies_sent"] >= 200
+    assert mesh.seen_as("b", Status.ALIVE)
+
+
+def test_a_cookie_that_nobody_asked_for_is_refused(trio_mesh: Mesh) -> None:
+    mesh_id = participant_of(trio_mesh, "a").verifier.mesh
+    give(trio_mesh, "a", encode_cookie(mesh_id, bytes(COOKIE_BYTES)))
+    assert refused(trio_mesh, "a")["unknown_sender"] == 1
 
 
 def test_streams_of_strangers_are_bounded_and_closed(trio_mesh: Mesh) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mesh.core.gossip.bucket import Bucket
+from mesh.core.bucket import Bucket
 from mesh.core.gossip.holdings import Holdings
 from mesh.core.gossip.items import make_items, single_bytes
 from mesh.core.gossip.messages import SyncFacts

@@ -9,7 +9,7 @@ what exceeds the queue is dropped, oldest first: comparing digests repairs that.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mesh.core.gossip.bucket import Bucket
+from mesh.core.bucket import Bucket
 from mesh.core.gossip.holdings import Holdings
 from mesh.core.gossip.items import Form, Item
 from mesh.core.gossip.messages import SHORT_BYTES, EagerFacts, Have, Pull, PulledFacts

@@ -7,6 +7,7 @@ from mesh.core.crypto.suite import LinkKey, Suite
 from mesh.core.errors import Refusal, RemoteError
 from mesh.core.identity import Address, MeshId, NodeId
 from mesh.core.instants import Instant
+from mesh.core.links.path import Path
 from mesh.core.links.session import (
     HEADER_BYTES,
     VERSION_SEALED,
@@ -47,10 +48,9 @@ class Route:
     """Where a peer is and when it was last heard."""
 
     session: Session
-    advertised: Address
+    path: Path
     known: Instant
     """When this presence came in."""
-    observed: Address | None = None
     heard: Instant | None = None
     greeted: Instant | None = None
     asked: Instant | None = None
@@ -78,13 +78,13 @@ class Links:
         """Know a peer's presence; raises RemoteError when its link key is no key."""
         route = self.routes.get(peer.id)
         if route is not None and route.session.peer == peer:
-            route.advertised = address
+            route.path.advertise(address)
             return
         keys = pair_keys(self.suite, self.mesh, self.key, self.own, peer)
         session = Session(peer, keys, ReplayWindow(self.params.replay_window))
         if route is not None:
             self._by_index.pop(route.session.keys.receive_index, None)
-        self.routes[peer.id] = Route(session, address, now)
+        self.routes[peer.id] = Route(session, Path(address), now)
         self._by_index[keys.receive_index] = peer.id
 
     def forget(self, peer: NodeId) -> None:
@@ -94,9 +94,9 @@ class Links:
             self._by_index.pop(route.session.keys.receive_index, None)
 
     def address(self, peer: NodeId) -> Address | None:
-        """Return where to send: the place its packets come from, else the one it advertises."""
+        """Return where a peer is: where it has answered from, else where it says to be."""
         route = self.routes.get(peer)
-        return None if route is None else route.observed or route.advertised
+        return None if route is None else route.path.address
 
     def peer_by_index(self, index: bytes) -> NodeId | None:
         """Return whose link an index belongs to."""
@@ -145,10 +145,12 @@ class Links:
         if not plaintext:
             raise RemoteError(Refusal.MALFORMED, "an empty plaintext")
         frames = decode_frames_untrusted(plaintext)
+        echo_age_s = decode_echo(plaintext[0])
         if source is not None:
             route.heard, route.asked = now, None
-            route.observed = source
-        return Opened(peer, decode_echo(plaintext[0]), frames)
+            heard_by_peer = None if echo_age_s is None else Instant(now - echo_age_s)
+            route.path.receive(source, len(data), heard_by_peer)
+        return Opened(peer, echo_age_s, frames)
 
     def ask(self, now: Instant, peer: NodeId) -> float:
         """Note that something that wants an answer leaves; returns for how long none came."""

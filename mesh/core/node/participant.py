@@ -158,7 +158,7 @@ class Participant:
     def receive_datagram(self, now: Now, data: bytes, source: Address) -> list[Effect]:
         """Handle foreign bytes; never raises because of them."""
         try:
-            if self.transport.is_hello(data):
+            if self.transport.is_greeting(data):
                 return self._greeted(now, data, source)
             return self._receive_sealed(now, data, source)
         except RemoteError as error:
@@ -171,7 +171,7 @@ class Participant:
         self.counters[name] = self.counters.get(name, 0) + 1
 
     def _greeted(self, now: Now, data: bytes, source: Address) -> list[Effect]:
-        facts, answer = self.transport.open_hello_untrusted(now, data, source)
+        facts, answer = self.transport.open_greeting_untrusted(now, data, source)
         self.take_facts(now, facts)
         return [] if answer is None else [answer]
 
@@ -231,7 +231,7 @@ class Participant:
         elif kind in GOSSIP_KINDS:
             self.gossip.handle_message(now, peer, kind, body)
         elif kind == Relay.KIND:
-            return self.transport.pass_on(now, Relay.decode_untrusted(body))
+            return self.transport.pass_on(now, peer, Relay.decode_untrusted(body))
         elif kind == Relayed.KIND:
             return self._receive_relayed(now, peer, Relayed.decode_untrusted(body).datagram)
         else:

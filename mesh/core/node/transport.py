@@ -1,16 +1,27 @@
 """Datagrams of a node: seals what its parts want to send, opens what comes in, greets strangers."""
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from mesh.core.bucket import Bucket
 from mesh.core.effects import Effect, SendDatagram
 from mesh.core.errors import Refusal, RemoteError
-from mesh.core.gossip.bucket import Bucket
 from mesh.core.gossip.messages import Push
 from mesh.core.identity import Address, NodeId
 from mesh.core.instants import Instant, Now
+from mesh.core.links.cookie import (
+    COOKIE_BYTES,
+    VERSION_COOKIE,
+    VERSION_HELLO_WITH_COOKIE,
+    Doorkeeper,
+    Greeted,
+    Welcome,
+    decode_cookie_untrusted,
+    encode_cookie,
+)
 from mesh.core.links.hello import ANSWER, ASK, VERSION_HELLO, decode_hello_untrusted, encode_hello
 from mesh.core.links.links import Links, Opened
 from mesh.core.membership.messages import Ack, Ping
@@ -25,6 +36,9 @@ PROBE_KINDS = (Ping.KIND, Ack.KIND)
 """Never relayed: they are there to find out about the direct path."""
 ANSWERED_KINDS = (Ping.KIND, Push.KIND)
 """Whoever gets one of these says something at once."""
+GREETINGS = tuple(
+    bytes((version,)) for version in (VERSION_HELLO, VERSION_COOKIE, VERSION_HELLO_WITH_COOKIE)
+)
 DOUBT_S = 0.1
 """A peer that leaves a question unanswered for so long is checked when the next one is asked."""
 
@@ -57,8 +71,15 @@ class Transport:
     _sent_bytes: int = 0
     _received: int = 0
     _received_bytes: int = 0
-    _sources: OrderedDict[Address, Bucket] = field(default_factory=OrderedDict)
-    _relays: Bucket | None = None
+    _door: Doorkeeper = field(init=False)
+    _greeted: Greeted = field(init=False)
+    _relays: OrderedDict[NodeId | None, Bucket] = field(default_factory=OrderedDict)
+    """What each peer may have relayed, and under None what all of them may."""
+
+    def __post_init__(self) -> None:
+        secret = hashlib.blake2b(b"mesh/cookie/1", digest_size=32, key=self.links.key).digest()
+        self._door = Doorkeeper(secret, self.params)
+        self._greeted = Greeted(self.params.sources_max)
 
     def count(self, name: str, by: int = 1) -> None:
         """Add to a counter shown in status."""
@@ -74,36 +95,51 @@ class Transport:
             "bytes_received": self._received_bytes,
         }
 
-    def hello(self, target: Address, kind: int = ASK) -> Effect:
+    def hello(self, target: Address, kind: int = ASK, cookie: bytes | None = None) -> Effect:
         """Return a greeting for an address."""
         self.count("hellos_sent")
-        return self._datagram(target, encode_hello(self.links.mesh, kind, self.own_facts()))
+        data = encode_hello(self.links.mesh, kind, self.own_facts())
+        if cookie is not None:
+            data = bytes((VERSION_HELLO_WITH_COOKIE,)) + cookie + data
+        elif kind == ASK:
+            self._greeted.note(target)
+        return self._datagram(target, data)
 
     def _datagram(self, target: Address, data: bytes) -> Effect:
         self._sent += 1
         self._sent_bytes += len(data)
         return SendDatagram(target, data)
 
-    def is_hello(self, data: bytes) -> bool:
-        """Whether a datagram is a greeting."""
-        return data[:1] == bytes((VERSION_HELLO,))
+    def is_greeting(self, data: bytes) -> bool:
+        """Whether a datagram is a greeting, or has to do with one."""
+        return data[:1] in GREETINGS
 
-    def open_hello_untrusted(
+    def open_greeting_untrusted(
         self, now: Now, data: bytes, source: Address
     ) -> tuple[list[SignedFact], Effect | None]:
         """Return the facts of a greeting and the answer to send once they hold."""
+        if data[0] == VERSION_COOKIE:
+            return [], self._greet_again(data, source)
+        cookie = None
+        if data[0] == VERSION_HELLO_WITH_COOKIE:
+            cookie, data = data[1 : 1 + COOKIE_BYTES], data[1 + COOKIE_BYTES :]
         kind, facts = decode_hello_untrusted(self.links.mesh, data)
-        if not self._may_greet(now.instant, source):
+        welcome = self._door.welcome(now.instant, source, cookie)
+        if welcome is Welcome.TURNED_AWAY:
             raise RemoteError(Refusal.OVER_CAP, "greetings of one source")
+        if welcome is Welcome.COOKIE_FIRST:
+            if kind != ASK:
+                raise RemoteError(Refusal.OVER_CAP, "greetings of all sources")
+            self.count("cookies_sent")
+            handed = encode_cookie(self.links.mesh, self._door.cookie(now.instant, source))
+            return [], self._datagram(source, handed)
         return facts, self.hello(source, ANSWER) if kind == ASK else None
 
-    def _may_greet(self, now: Instant, source: Address) -> bool:
-        rate = self.params.hello_per_source_s
-        bucket = self._sources.pop(source, None) or Bucket(rate, rate)
-        self._sources[source] = bucket
-        if len(self._sources) > self.params.sources_max:
-            self._sources.popitem(last=False)
-        return bucket.take(now, 1)
+    def _greet_again(self, data: bytes, source: Address) -> Effect:
+        cookie = decode_cookie_untrusted(self.links.mesh, data)
+        if not self._greeted.take(source):
+            raise RemoteError(Refusal.UNKNOWN_SENDER, "a cookie that nobody asked for")
+        return self.hello(source, ASK, cookie)
 
     def open_untrusted(self, now: Now, data: bytes, source: Address | None) -> Opened:
         """Return what a sealed datagram says; raises RemoteError."""
@@ -111,25 +147,28 @@ class Transport:
         self._received_bytes += len(data)
         return self.links.open_untrusted(now.instant, data, source)
 
-    def pass_on(self, now: Now, request: Relay) -> list[Effect]:
+    def pass_on(self, now: Now, sender: NodeId, request: Relay) -> list[Effect]:
         """Forward a datagram for a peer, within the budget for others' traffic."""
-        if self._relays is None:
-            rate = self.params.relay_bytes_s
-            self._relays = Bucket(rate, rate)
         if request.target not in self.links.routes:
             raise RemoteError(Refusal.UNKNOWN_SENDER, "no route to the target of a relay")
-        if not self._relays.take(now.instant, len(request.datagram)):
+        size, rate = len(request.datagram), self.params.relay_bytes_s
+        if not self._relay_budget(sender, rate * self.params.relay_share).take(now.instant, size):
+            raise RemoteError(Refusal.OVER_CAP, "bytes relayed for one peer")
+        if not self._relay_budget(None, rate).take(now.instant, size):
             raise RemoteError(Refusal.OVER_CAP, "relayed bytes")
         self.count("relayed")
         relayed = Relayed(request.datagram)
         return self._carry(now.instant, request.target, relayed.KIND, relayed.encode())
 
+    def _relay_budget(self, sender: NodeId | None, rate: float) -> Bucket:
+        bucket = self._relays.pop(sender, None) or Bucket(rate, rate)
+        self._relays[sender] = bucket
+        if len(self._relays) > self.params.sources_max:
+            self._relays.popitem(last=False)
+        return bucket
+
     def _carry(self, now: Instant, peer: NodeId, kind: int, body: bytes) -> list[Effect]:
-        address = self.links.address(peer)
-        assert address is not None
-        return [
-            self._datagram(address, data) for data in self.links.seal(now, peer, [(kind, body)])
-        ]
+        return self._send_directly(now, peer, [(kind, body)])
 
     def send(self, now: Now, messages: dict[NodeId, list[tuple[int, bytes]]]) -> list[Effect]:
         """Return the datagrams for everything the parts want to send; empties `messages`."""
@@ -163,15 +202,17 @@ class Transport:
     def _send_directly(
         self, now: Instant, peer: NodeId, waiting: Sequence[tuple[int, bytes]]
     ) -> list[Effect]:
-        address = self.links.address(peer)
-        assert address is not None
-        return [self._datagram(address, data) for data in self.links.seal(now, peer, waiting)]
+        path = self.links.routes[peer].path
+        return [
+            self._datagram(path.target(now, len(data)), data)
+            for data in self.links.seal(now, peer, waiting)
+        ]
 
     def _greetings(self, now: Instant, peer: NodeId) -> list[Effect]:
         if not self.links.should_greet(now, peer, self.silent_s):
             return []
-        route = self.links.routes[peer]
-        targets = dict.fromkeys((route.observed or route.advertised, route.advertised))
+        path = self.links.routes[peer].path
+        targets = dict.fromkeys((path.address, path.advertised))
         return [self.hello(target) for target in targets]
 
     def _send_through(

@@ -1,6 +1,6 @@
 """A token bucket: a burst, a rate, one overdraft."""
 
-from mesh.core.gossip.bucket import Bucket
+from mesh.core.bucket import Bucket
 from mesh.core.instants import Instant
 
 
