@@ -27,6 +27,7 @@ class Need(Enum):
     COMPILER = "a C compiler"
     FAKETIME = "libfaketime"
     NFT = "nft (Debian package nftables)"
+    SNAPSHOTS = "mkfs.btrfs (Debian package btrfs-progs)"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

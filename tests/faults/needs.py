@@ -65,6 +65,7 @@ CHECKS: dict[Need, Callable[[], bool]] = {
     Need.COMPILER: lambda: _has("gcc") or _has("cc"),
     Need.FAKETIME: lambda: faketime_library() is not None,
     Need.NFT: lambda: _is_root() and _has("nft"),
+    Need.SNAPSHOTS: lambda: _has("mkfs.btrfs") and "btrfs" in Path("/proc/filesystems").read_text(),
 }
 
 
