@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from mesh.cli.demo import wait_for
 from mesh.control.client import Client, NodeUnreachable, Refused
@@ -38,7 +39,7 @@ class Load:
     _over: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
-    def __enter__(self) -> "Load":
+    def __enter__(self) -> Self:
         for _ in range(WRITERS):
             thread = threading.Thread(target=self._write, daemon=True)
             self._threads.append(thread)

@@ -1,4 +1,4 @@
-"""Nodes on one machine to do harm to: real processes on loopback, and views of what they made of it."""
+"""Nodes on one machine to do harm to, real processes on loopback, and what others see of it."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 from mesh.cli.demo import DemoNode, wait_for
 from mesh.control.client import Client, NodeUnreachable, Refused
@@ -90,11 +90,12 @@ class HostMesh(RealMesh):
         self.nodes[-1] = made
         return made
 
-    def join(self, **wrapping: Any) -> HostNode:
+    def join(
+        self, environment: dict[str, str] | None = None, wrapper: tuple[str, ...] = ()
+    ) -> HostNode:
         """Start one more node, wrapped in something, and wait until it is a member."""
         node = self.node(self.nodes[0] if self.nodes else None)
-        for name, value in wrapping.items():
-            setattr(node, name, value)
+        node.environment, node.wrapper = environment or {}, wrapper
         node.start_node()
         wait_for(f"node {node.name}", node.is_up, START_LIMIT_S)
         return node
@@ -195,7 +196,7 @@ class Watch:
         """Return the figure for nodes that did not deserve it."""
         return Figure(name, self.false_deaths, at_most=0)
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> Self:
         for observer in self.observers:
             thread = threading.Thread(target=self._look, args=(observer,), daemon=True)
             self._threads.append(thread)
@@ -247,7 +248,7 @@ class Stopwatch:
             Figure(f"{who} p99", self.quantile_ms(0.99), "ms", at_most=limit_ms),
         )
 
-    def __enter__(self) -> "Stopwatch":
+    def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._ask, daemon=True)
         self._thread.start()
         return self
