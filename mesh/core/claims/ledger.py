@@ -212,6 +212,17 @@ class Ledger:
         """Do something once a commit is on disk, or something else once that has failed."""
         self.commit_waits.append(CommitWait(number, done, failed))
 
+    def once_on_disk(self, number: CommitNumber, done: Callable[[Now], None]) -> None:
+        """Do something once a commit is on disk, whichever of its tries that is.
+
+        For what counts already and is tried again: to refuse it would be as untrue as to confirm.
+        """
+
+        def again(_now: Now, _error: LocalError) -> None:
+            self.once_on_disk(self.parts.outbox.commit(), done)
+
+        self.after_commit(number, done, again)
+
     def answer(self, now: Now, asker: Asker, result: Json) -> None:
         """Answer a request, and everybody who sent the same."""
         self._conclude(now, asker, Answer(result))

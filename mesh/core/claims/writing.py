@@ -291,11 +291,7 @@ class Writing:
                 self.ledger.answer(now, asker, body)
                 return
             number = waits[-1].number
-        self.ledger.after_commit(
-            number,
-            lambda now: self.ledger.answer(now, asker, body),
-            lambda now, error: self.ledger.refuse(now, asker, error, had_effect=False),
-        )
+        self.ledger.once_on_disk(number, lambda now: self.ledger.answer(now, asker, body))
 
     def _await_copies(self, write: Write) -> None:
         ledger = self.ledger
@@ -305,10 +301,14 @@ class Writing:
         self._writes[push] = write
         ledger.under_way = len(self._writes)
         ledger.timers.set(TimerName("copies", push), write.copies.deadline)
+        if write.spec is None:
+            ledger.once_on_disk(number, lambda now: self._committed(now, push))
+            return
+        spec = write.spec
         ledger.after_commit(
             number,
             lambda now: self._committed(now, push),
-            lambda now, error: self._failed(now, push, error),
+            lambda now, error: self._withdraw(now, push, spec, error),
         )
 
     def _committed(self, now: Now, push: PushNumber) -> None:
@@ -316,15 +316,17 @@ class Writing:
         write.copies.committed = True
         self.check_copies(now, push)
 
-    def _failed(self, now: Now, push: PushNumber, error: LocalError) -> None:
+    def _withdraw(self, now: Now, push: PushNumber, spec: FactId, error: LocalError) -> None:
+        """Refuse a submit that the disk did not take, and see to it that nobody does the task.
+
+        Its rows are tried again: without a cancel it would be done, and done again for the client
+        that submits it again.
+        """
         write = self._forget(push)
-        if write.spec is not None:
-            # Its rows are tried again: without this the task would be done, and done again for
-            # the client that submits it again.
-            try:
-                self.ledger.publish(now, [Cancel(write.task, write.spec)])
-            except LocalError:
-                self.ledger.count("cancels_without_room")
+        try:
+            self.ledger.publish(now, [Cancel(write.task, spec)])
+        except LocalError:
+            self.ledger.count("cancels_without_room")
         self.ledger.refuse(now, write.asker, error, had_effect=False)
 
     def handle_acknowledged(self, now: Now, push: PushNumber, peer: NodeId) -> None:

@@ -137,3 +137,34 @@ def test_attaching_needs_no_disk() -> None:
     world = World(1)
     break_disk(world[0])
     assert world[0].call(AgentAttach("worker", ("build",), 1)) == {"agent": "worker"}
+
+
+def test_an_end_that_the_disk_refused_is_answered_once_it_is_written() -> None:
+    """It is in the table and on its way to the disk again: a refusal would be untrue."""
+    world = World(2)
+    a, b = world.places
+    for command in (TaskComplete, TaskFail, TaskRelease, TaskStart):
+        handle = b.claim(a.submit("build"))["handle"]
+        b.commits_work = False
+        asked = b.ask(command(handle))
+        world.run(3)
+        assert asked not in b.replies, f"{command.__name__}: neither yes nor no is true"
+        b.repair()
+        world.run(1)
+        assert isinstance(b.replies[asked], dict), b.replies[asked]
+
+
+def test_a_result_on_a_failing_disk_is_no_result_after_a_power_cut() -> None:
+    world = World(1)
+    place = world[0]
+    owned = place.claim(place.submit())
+    place.commits_work = False
+    asked = place.ask(TaskComplete(owned["handle"]))
+    world.run(1)
+    assert asked not in place.replies
+    place.is_up = False
+    place.restart()
+    place.commits_work = True
+    assert place.view(owned["task"])["state"] == "working"
+    place.call(TaskResume(owned["handle"]))
+    assert place.call(TaskComplete(owned["handle"]))["task"] == owned["task"]
