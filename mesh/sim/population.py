@@ -16,6 +16,7 @@ from mesh.sim.host import Birth
 from mesh.sim.world import World
 
 ADMINS = 3
+"""The first so many hosts are admins, each on its first disk: a mesh bounds its admins."""
 CREATED_S = 1_700_000_000
 SEEDS_MAX = 3
 
@@ -89,7 +90,7 @@ class Population:
             founder = node_key(world, next(iter(world.hosts)), 0)
             public = world.suite.public_key(key)
             facts.append(_sign(world.suite, founder, founded, Certificate(public, CREATED_S, 0)))
-            if birth.index < ADMINS:
+            if birth.index < ADMINS and birth.disk == 0:
                 admin = Admin(PublicKey(public))
                 facts.append(_sign(world.suite, secret(world, "root"), founded, admin))
         fact_rows = [fact_row(signed) for signed in facts]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
+from mesh.sim.host import Host
 from mesh.sim.network import (
     Between,
     Bursts,
@@ -185,13 +186,21 @@ def _strike_down(world: World, fault: Fault) -> None:
 
 
 def _spoil_disks(world: World, fault: Fault) -> None:
+    # What a disk refuses leaves its node when it is mended: late for everybody, as if the network
+    # had held it up. A claim among it that drew the greater lot takes the task from who began.
+    world.disturbed_s = world.now_s
     for name in fault.hosts:
-        disk = world.hosts[name].disk
+        host = world.hosts[name]
         if fault.kind is FaultKind.DISK_FULL:
-            disk.full = True
+            host.disk.full = True
         else:
-            disk.fail = fault.strength
-        world.call_later(fault.lasts_s, disk.mend)
+            host.disk.fail = fault.strength
+        world.call_later(fault.lasts_s, partial(_mend_disk, world, host))
+
+
+def _mend_disk(world: World, host: Host) -> None:
+    host.disk.mend()
+    world.disturbed_s = world.now_s
 
 
 def _spoil_network(world: World, fault: Fault) -> None:

@@ -400,6 +400,8 @@ class Membership:
             self._table.is_stale = False
             for gone in self._edges.refresh(now):
                 self._court.withdraw(now, gone)
+                if gone.verdict is not None and gone.is_here:
+                    self._edges.rally(now, gone)  # the edge was to test it; now a check does
             self._parts.gossip.set_peers(self.alive())
         if self._table.has_changes and self._agenda.due(CUT) == NEVER:
             self._agenda.set(CUT, later(now.instant, self._params.cut_s))

@@ -86,6 +86,17 @@ def test_machines_and_disks_are_struck() -> None:
     assert not world.names_resolve
 
 
+def test_a_failing_disk_counts_as_trouble_for_everybody() -> None:
+    world = world_of(*NAMES)
+    world.run(100.0)
+    assert world.calm_since(50.0, "a", "b")
+    strike(world, fault(FaultKind.DISK_FULL, "c"))
+    assert not world.calm_since(50.0, "a", "b")
+    world.run(100.0)
+    assert not world.calm_since(109.0, "a", "b")
+    assert world.calm_since(111.0, "a", "b")
+
+
 def test_networks_are_struck() -> None:
     world = world_of(*NAMES)
     strike(world, fault(FaultKind.PARTITION, "a", "b"))

@@ -21,6 +21,7 @@ from tests.unit.core.membership.bench import (
     presence_of,
     verdict_of,
 )
+from tests.unit.core.membership.playground import make_author
 
 ALL = ("a", "b", "c", "d", "x")
 
@@ -297,3 +298,20 @@ def test_a_minority_is_believed_at_once_where_my_own_probe_has_failed_already() 
     verdict = minority_of(bench, "a", "b")
     assert bench.take(verdict)
     assert bench.status("x") is Status.DOWN
+
+
+def test_a_verdict_under_test_is_tested_on_when_the_edge_to_its_subject_is_gone() -> None:
+    names = tuple(f"n{i}" for i in range(30))
+    subject, *others = names
+    bench = Bench(*names[:9])
+    bench.run(3.0, names)
+    strangers = [make_author("one"), make_author("two")]
+    bench.take(verdict_of(strangers, bench.id(subject), observers=2))
+    assert is_probed(bench, subject)
+    for name in names[9:]:  # more and more of them observe it instead of this node
+        bench.meet(name)
+    bench.run(0.0, tuple(others))
+    assert bench.id(subject) not in bench.membership._edges.members
+    assert bench.status(subject) is Status.ALIVE
+    bench.run(6.0, tuple(others))
+    assert bench.status(subject) is Status.DOWN
