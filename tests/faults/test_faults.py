@@ -15,6 +15,7 @@ FAULTS = catalogue()
 @pytest.mark.parametrize(
     "fault", [fault for fault in FAULTS if fault.in_quick_run], ids=lambda fault: fault.name
 )
+@pytest.mark.usefixtures("kept_meshes")
 def test_fault_is_withstood(fault: Fault) -> None:
     lacking = missing(fault)
     if lacking:
