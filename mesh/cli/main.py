@@ -20,6 +20,7 @@ COMMANDS = {
     "wait": ("mesh.cli.members", "wait until so many members are alive"),
     "events": ("mesh.cli.node", "print what happens, as it happens"),
     "invite": ("mesh.cli.invite", "make a ticket with which other machines join"),
+    "remove": ("mesh.cli.authority", "take a node out of the mesh for good"),
     "task": ("mesh.cli.tasks", "submit, look at, claim and finish tasks"),
     "work": ("mesh.cli.work", "make any program an agent: run it once per task"),
     "rpc": ("mesh.cli.node", "send one request to the control socket as it is"),

@@ -23,7 +23,8 @@ class Access(IntEnum):
 
 
 LOOKING = ("hello", "node.status")
-OWNING = ("node.leave", "trust.invite")
+OWNING = ("node.leave", "trust.")
+"""A name that ends in a dot stands for all that begin so."""
 
 
 class Credentials(NamedTuple):
@@ -63,4 +64,4 @@ def access_needed(method: str) -> Access:
     """Return what a method asks for."""
     if method in LOOKING:
         return Access.LOOK
-    return Access.OWN if method in OWNING else Access.OPERATE
+    return Access.OWN if method.startswith(OWNING) else Access.OPERATE

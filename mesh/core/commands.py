@@ -10,6 +10,10 @@ Base64 = Annotated[str, Meta(max_length=1_398_104, description="bytes in base64"
 TaskText = Annotated[str, Meta(min_length=1, max_length=96, description="a task id")]
 Handle = Annotated[str, Meta(min_length=8, max_length=64, description="from task.claim")]
 Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
+NodeText = Annotated[
+    str, Meta(min_length=1, max_length=64, description="name, id, fingerprint or public key")
+]
+RootText = Annotated[str, Meta(max_length=256, description="a root key as `mesh root` prints it")]
 RequestId = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
@@ -54,6 +58,19 @@ class TrustInvite(msgspec.Struct, tag="trust.invite", frozen=True, forbid_unknow
 
     uses: Annotated[int, Meta(ge=1, le=10_000)] = 1
     ttl_s: Annotated[float, Meta(ge=1, le=31_536_000)] = 900.0
+
+
+class TrustRemove(msgspec.Struct, tag="trust.remove", frozen=True, forbid_unknown_fields=True):
+    """Take a node out of the mesh for good: its key takes part no more.
+
+    What it has said and is known here goes on counting, unless `discard`. For an admin the root key
+    is needed: it lies on this node, or is given as `root`.
+    """
+
+    node: NodeText
+    discard: bool = False
+    note: Annotated[str, Meta(max_length=64)] = ""
+    root: RootText | None = None
 
 
 class AgentAttach(msgspec.Struct, tag="agent.attach", frozen=True, forbid_unknown_fields=True):
@@ -163,7 +180,8 @@ class TaskCancel(msgspec.Struct, tag="task.cancel", frozen=True, forbid_unknown_
 
 
 NodeCommand = Hello | NodeStatus | NodeInfo | NodeLeave | NodeIdentity
-MemberCommand = MemberList | MemberWait | TrustInvite
+MemberCommand = MemberList | MemberWait
+TrustCommand = TrustInvite | TrustRemove
 TaskQuery = TaskList | TaskShow | TaskHistory | TaskWait
 TaskWrite = (
     AgentAttach
@@ -176,4 +194,4 @@ TaskWrite = (
     | TaskRelease
     | TaskCancel
 )
-Command = NodeCommand | MemberCommand | TaskQuery | TaskWrite
+Command = NodeCommand | MemberCommand | TrustCommand | TaskQuery | TaskWrite

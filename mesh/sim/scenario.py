@@ -101,6 +101,11 @@ class Person:
         agent = self.client.name
         return self.tell(TaskClaim(task=task, detached=detached, wait_s=wait_s, agent=agent))
 
+    def ask_to_claim(self, label: str, *, wait_s: float) -> Answer:
+        """Want to own a task that somebody named before, and do not wait for it here."""
+        task, agent = self._mesh.known(label), self.client.name
+        return self.ask(TaskClaim(task=task, detached=True, wait_s=wait_s, agent=agent))
+
     def claim_next(self, *kinds: str, wait_s: float = 0.0) -> Answer:
         """Own the next task of some kinds."""
         agent = self.client.name

@@ -26,7 +26,7 @@ from mesh.core.node.node import Node
 from mesh.core.node.setup import NodeSetup
 from mesh.core.params import Params, params_for
 from mesh.core.trust.founding import Founded, MeshPlan, found
-from mesh.core.trust.records import Admin, Certificate
+from mesh.core.trust.records import Admin, Certificate, Revocation, Rotation, StandingPage
 from mesh.core.trust.tickets import Entry as TicketEntry
 from mesh.core.trust.tickets import Ticket, ticket_psk
 from mesh.core.wire.envelope import (
@@ -226,4 +226,12 @@ def sample_facts() -> list[tuple[Author, Fact]]:
         (admin.author, Result(task, claim_id, output, digest)),
         (member.author, Cancel(task, FactId(spec_id))),
     ]
-    return records + tasks
+    stranger = people.stranger.author.public_key
+    root_key = people.founded.genesis.fact.root_key
+    endings: list[tuple[Author, Fact]] = [
+        (admin.author, Revocation(stranger, 0, FactId(spec_id), CREATED_S, "stolen")),
+        (people.root, Revocation(stranger, 1, None, CREATED_S, "")),
+        (people.root, Rotation(root_key, bytes(32), FactId(spec_id), CREATED_S)),
+        (admin.author, StandingPage(FactId(spec_id), (spec_id[:16], claim_id[:16]))),
+    ]
+    return records + tasks + endings

@@ -352,6 +352,39 @@ def test_indexes_agree_with_the_records(
     assert len(table._held_back) == len(waiting)
 
 
+@PROPERTY
+@given(items=stories(), who=st.sampled_from(EVERYBODY), data=st.data())
+def test_what_is_withdrawn_was_never_there(
+    items: list[Item], who: Scribe, data: st.DataObject
+) -> None:
+    """A removed author's facts leave the table as if they had never come, and may come again."""
+    proofs = data.draw(st.lists(st.sampled_from([item.id for item in items]), max_size=2))
+    gone = {
+        item.id: None
+        for item in items
+        if (isinstance(item, Evidence) and item.id in proofs)
+        or (isinstance(item, Verified) and item.author == who.id)
+    }
+    table, without = new_table(), new_table()
+    for item in items:
+        put(table, item)
+    left = [item for item in items if item.id not in gone]
+    for item in left:
+        put(without, item)
+    before = {task: table.record(task) for task in table.tasks()}
+    touched = table.withdraw(gone)
+    tasks = list(table.tasks())
+    assert sorted(tasks) == sorted(without.tasks())
+    for task, record in before.items():
+        assert table.record(task) == without.record(task)
+        assert task in touched or table.record(task) == record
+    check_indexes(table)
+    for item in items:
+        if item.id in gone:
+            put(table, item)
+    assert {task: table.record(task) for task in before} == before
+
+
 def check_indexes(table: Table) -> None:
     records = [record for task in table.tasks() if (record := table.record(task))]
     open_ = sorted(record.task for record in records if record.claimable)

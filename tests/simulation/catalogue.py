@@ -33,10 +33,12 @@ from mesh.core.node import node
 from mesh.core.node.commits import Commits
 from mesh.core.node.node import Node
 from mesh.core.node.participant import Participant
+from mesh.core.node.removals import Removals
 from mesh.core.outbox import Outbox
+from mesh.core.trust.ranks import _Reading
 from mesh.core.trust.trust import Trust
 from mesh.core.wire.envelope import Verifier
-from tests.simulation import hunts, lies, planted
+from tests.simulation import expulsions, hunts, lies, planted
 from tests.simulation.hunting import Hunt
 from tests.simulation.planted import no, nothing, then, yes
 
@@ -465,5 +467,43 @@ PRESENCE = (
     ),
 )
 
-MUTANTS = TRUTH + OWNERSHIP + PROMISES + PRESENCE
+AUTHORITY = (
+    Mutant(
+        "revocation-dropped",
+        "A revocation is held and passed on, and takes nobody's part away.",
+        "M21",
+        expulsions.removed,
+        (Patch(_Reading, "hear_admins", nothing),),
+    ),
+    Mutant(
+        "lists-ignored",
+        "Of a removed node everything that anybody ever hears goes on counting.",
+        "M21",
+        expulsions.said_too_late,
+        (Patch(Trust, "counts", yes), Patch(Trust, "may_speak", yes)),
+    ),
+    Mutant(
+        "removed-keep-claims",
+        "The open claims of a removed node are not free.",
+        "M21",
+        expulsions.removed,
+        (Patch(Removals, "ended", nothing),),
+    ),
+    Mutant(
+        "removed-keep-links",
+        "A removed node is still talked to.",
+        "M21",
+        expulsions.removed,
+        (Patch(Removals, "_cut_off", nothing),),
+    ),
+    Mutant(
+        "everybody-removes",
+        "The word of any member takes a key back.",
+        "M21",
+        lies.removed_by_a_member,
+        (Patch(_Reading, "_said_by", planted.said_by_anybody), Patch(Trust, "_rests", yes)),
+    ),
+)
+
+MUTANTS = TRUTH + OWNERSHIP + PROMISES + PRESENCE + AUTHORITY
 HUNTS = tuple(dict.fromkeys(mutant.hunt for mutant in MUTANTS))

@@ -1,6 +1,6 @@
 """What hunts for planted bugs share: meshes, endings, and members that lie."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import cast
 
@@ -97,9 +97,19 @@ class Liar:
 
     def say(self, *facts: SignedFact, family: Family = Family.TASKS, for_s: float = 1.0) -> None:
         """Tell everybody else some facts, in their order, and let time pass."""
+        self.say_to(self.mesh.rest(self.name), *facts, family=family, for_s=for_s)
+
+    def say_to(
+        self,
+        names: Iterable[str],
+        *facts: SignedFact,
+        family: Family = Family.TASKS,
+        for_s: float = 1.0,
+    ) -> None:
+        """Tell some of the others."""
         world = self.mesh.world
         host = world.hosts[self.name]
-        for other in self.mesh.rest(self.name):
+        for other in names:
             peer = member_at(self.mesh, other).author.id
             for fact in facts:
                 entry = Item(Form.SINGLE, fact.encode()).encode()

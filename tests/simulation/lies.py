@@ -17,6 +17,7 @@ from mesh.core.crypto.suite import SigningKey
 from mesh.core.gossip.vocabulary import Family
 from mesh.core.identity import Boot, FactId, dot_task_id, node_id, parse_task_text
 from mesh.core.membership.facts import Accusation, Verdict
+from mesh.core.trust.records import Revocation
 from mesh.core.wire.envelope import SignedFact, leaf_hash, sign_batch
 from mesh.sim.network import PASS, Packet
 from mesh.sim.network import Verdict as Fate
@@ -177,6 +178,16 @@ def lone_accuser(seed: int) -> None:
         for _ in range(100):
             mesh.run(s=0.01)
             assert nobody_failed(mesh, "c"), "one word was enough"
+    close(mesh)
+
+
+def removed_by_a_member(seed: int) -> None:
+    """A member that is no admin signs that another one takes part no more."""
+    mesh = a_mesh(seed, 5)
+    victim = member_at(mesh, "d").author.public_key
+    liar = Liar(mesh, "e")
+    liar.say(liar.sign(Revocation(victim, 0, None, 0, "")), family=Family.MEMBERS, for_s=5.0)
+    assert len(mesh.running()) == len(mesh.names), "one word was enough"
     close(mesh)
 
 

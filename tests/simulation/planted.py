@@ -1,6 +1,6 @@
 """What stands in for the real code while a bug is planted; see `catalogue`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +29,7 @@ from mesh.core.node.commits import Commits
 from mesh.core.node.node import Node
 from mesh.core.outbox import Outbox
 from mesh.core.snapshot import TaskState
+from mesh.core.trust.ranks import _Reading
 from mesh.core.wire.envelope import Contexts, SignedFact, Verified, Verifier
 
 GIVEN_UP_AFTER_S = 60.0
@@ -362,3 +363,8 @@ def without_window(real: Callable[..., Outcome]) -> Callable[..., Outcome]:
         return real(suspicion, instant, observers, replace(params, refutation_window_s=0.0))
 
     return outcome
+
+
+def said_by_anybody(reading: _Reading, _: object) -> Iterator[Verified[Any]]:
+    """Return every revocation there is."""
+    return iter(reading.records.revocations.values())

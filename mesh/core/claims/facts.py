@@ -254,7 +254,8 @@ CLAIM_CONTEXTS: Contexts = {
 class Evidence:
     """A membership fact as claims see it: all boots of `subject` up to `ended_boot` are over.
 
-    Made by the node from a verified leave, verdict or newer presence; `id` is that fact's id.
+    Made by the node from a verified leave, verdict, newer presence or revocation; `id` is that
+    fact's id.
     """
 
     id: FactId
@@ -262,4 +263,4 @@ class Evidence:
     ended_boot: Boot
     local: bool
     kind: str
-    """`left`, `verdict` or `restarted`."""
+    """`left`, `verdict`, `restarted` or `revoked`."""

@@ -40,6 +40,10 @@ class HeldBack:
         waiters = self._waiters.get(cited)
         return tuple(waiters.values()) if waiters else ()
 
+    def waits(self, id_: FactId) -> bool:
+        """Whether a fact waits."""
+        return id_ in self._waiting
+
     def release(self, verified: Verified[Any]) -> None:
         """Let a fact wait no longer."""
         _, lacking = self._waiting.pop(verified.id)

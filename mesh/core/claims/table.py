@@ -4,7 +4,7 @@ Adding a fact only files it and marks its task; records and indexes are brought 
 somebody asks. What a fact adds up to with others is decided in `record.derive` alone.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mesh.core.claims.backlog import Backlog
@@ -18,6 +18,10 @@ from mesh.core.identity import FactId, MeshId, NodeId, TaskId
 from mesh.core.params import ClaimParams
 from mesh.core.snapshot import TaskState
 from mesh.core.wire.envelope import Verified
+
+
+def _reason(verified: Verified[Any]) -> FactId | None:
+    return verified.fact.because if isinstance(verified.fact, Claim) else None
 
 
 class _Entry:
@@ -107,6 +111,38 @@ class Table:
             if self.record(task) != before:
                 changed.append(task)
         return tuple(changed)
+
+    def withdraw(self, gone: Mapping[FactId, None]) -> tuple[TaskId, ...]:
+        """Let go of facts and evidence whose authors count no more; return the tasks touched.
+
+        What others have said stays, and waits again for what it cites.
+        """
+        for id_ in gone:
+            self._evidence.pop(id_, None)
+        touched = []
+        for task, entry in tuple(self._entries.items()):
+            if any(fact.id in gone or _reason(fact) in gone for fact in entry.facts):
+                touched.append(task)
+                self._withdraw_from(entry, gone)
+        return tuple(touched)
+
+    def _withdraw_from(self, entry: _Entry, gone: Mapping[FactId, None]) -> None:
+        task = entry.facts.task
+        for verified in entry.facts:
+            if verified.id in gone:
+                self._counts[verified.author] -= 1
+                if self._held_back.waits(verified.id):
+                    self._held_back.release(verified)
+        entry.facts = TaskFacts(task, [v for v in entry.facts if v.id not in gone])
+        for verified in entry.facts:
+            missing = entry.facts.missing(verified, self._evidence)
+            if missing and not self._held_back.waits(verified.id):
+                self._held_back.hold(verified, missing)
+        self._mark(entry)
+        if not len(entry.facts):
+            self._derive(entry)
+            del self._entries[task]
+            self._with_cancels.pop(task, None)
 
     # ---- reading
 

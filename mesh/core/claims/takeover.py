@@ -1,8 +1,8 @@
 """When may a claim of somebody else be superseded: never because time has passed, always by a fact.
 
-An owner whose node left is free at once. After a verdict its agents may still live, so there is a
-grace; a node that came back gets a grace in which its agents re-attach. A released or failed claim
-needs none of this: its own fact is the reason.
+The claims of a node that left or was removed are free at once. After a verdict its agents may still
+live, so there is a grace; a node that came back gets a grace in which its agents re-attach. A
+released or failed claim needs none of this: its own fact is the reason.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Ended(Protocol):
 
     @property
     def fact(self) -> Verified[Any]:
-        """The leave, the verdict or the newer presence."""
+        """The leave, the verdict, the newer presence or the revocation."""
         ...
 
     @property
@@ -45,7 +45,7 @@ class Ended(Protocol):
 
     @property
     def kind(self) -> str:
-        """`left`, `verdict` or `restarted`."""
+        """`left`, `verdict`, `restarted` or `revoked`."""
         ...
 
     @property
@@ -72,7 +72,7 @@ def session_boot(view: ClaimView) -> Boot:
 
 def free_at(ended: Ended, spec: Spec, graces: Graces) -> Instant:
     """Return when a claim may be superseded whose owner's boot has ended."""
-    if ended.kind == "left":
+    if ended.kind in {"left", "revoked"}:
         return ended.since
     if ended.kind == "restarted":
         return later(ended.since, graces.resume_s)

@@ -67,6 +67,10 @@ class FactStore:
         if len(self._seen) > self._seen_max:
             del self._seen[next(iter(self._seen))]
 
+    def forget_remembered(self) -> None:
+        """Judge anew whatever comes again: the rules by which it was refused have changed."""
+        self._seen.clear()
+
     def knows(self, id_: FactId) -> bool:
         """Whether a fact is held or was judged as not to be kept."""
         return id_ in self._facts or self._seen.get(id_[:SHORT_BYTES]) == id_

@@ -116,6 +116,11 @@ class Gossip:
             self._holdings.journal.erase(family, id_)
             self._spreader.cancel(family, id_)
 
+    def forget_refused(self) -> None:
+        """Take a second look at whatever was not kept, should it come again."""
+        for store in self._holdings.stores:
+            store.forget_remembered()
+
     # What is said
 
     def sign_drafts(self) -> None:
@@ -243,7 +248,7 @@ class Gossip:
         family = publication.family
         for verified in publication.facts:
             if self.holds(family, verified.id):
-                rumour = Rumour(verified.signed.encode(), None)
+                rumour = Rumour(verified.signed.encode(), None, verified.fact.URGENT)
                 self._spreader.add(now.instant, family, verified.id, rumour, EAGER)
 
     def _tell(self, peer: NodeId, family: Family, facts: Sequence[Verified[Any]]) -> None:
@@ -266,7 +271,7 @@ class Gossip:
             if few and family is Family.TASKS:
                 continue
             if self.holds(family, verified.id):
-                rumour = Rumour(encoded, relay)
+                rumour = Rumour(encoded, relay, verified.fact.URGENT)
                 self._spreader.add(now.instant, family, verified.id, rumour, stage)
 
     def _handle_facts(self, now: Now, peer: NodeId, body: bytes) -> None:

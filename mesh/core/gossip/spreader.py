@@ -34,6 +34,8 @@ class Rumour(NamedTuple):
     encoded: bytes
     relay: NodeId | None
     """Who told us: it needs no copy."""
+    urgent: bool = False
+    """It goes ahead of the others, and is never dropped for them."""
 
 
 Stages = list[dict[FactId, Rumour]]
@@ -65,7 +67,10 @@ class Spreader:
         stages = self._queues[family]
         if any(id_ in waiting for waiting in stages):
             return
-        stages[stage][id_] = rumour
+        if rumour.urgent:
+            stages[stage] = {id_: rumour, **stages[stage]}
+        else:
+            stages[stage][id_] = rumour
         self._count += 1
         if self._count > self._params.queue_items_max:
             self._drop_oldest()
@@ -134,7 +139,8 @@ class Spreader:
         sizes = [sum(map(len, self._queues[family])) for family in Family]
         stages = self._queues[sizes.index(max(sizes))]
         oldest = next(stage for stage in reversed(stages) if stage)
-        del oldest[next(iter(oldest))]
+        patient = (id_ for id_, rumour in oldest.items() if not rumour.urgent)
+        del oldest[next(patient, next(iter(oldest)))]
         self._count -= 1
         self._post.count("spread_dropped")
 

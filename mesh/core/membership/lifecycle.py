@@ -74,6 +74,12 @@ class Lifecycle:
             assert not member.is_here
             self._forget(member)
 
+    def expel(self, member: Member) -> None:
+        """It may not take part any more: nothing of it is kept, however it stood."""
+        member.probe = member.detour = None
+        self._ground.agenda.cancel(timer_key(GRACE, member.id))
+        self._forget(member)
+
     def postpone(self, member: Member, seconds: float) -> None:
         """For this long nobody here was listening: the grace of a member goes on later."""
         if member.status is Status.DOWN:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from mesh.core.identity import Boot, Incarnation, NodeId
 from mesh.core.instants import Instant
@@ -22,13 +23,14 @@ Standing = tuple[Boot, Incarnation]
 class Ended:
     """Why all boots of a node up to `ended_boot` are over."""
 
-    fact: Verified[Leave] | Verified[Verdict] | Verified[Presence]
+    fact: Verified[Any]
+    """A goodbye, a verdict, a newer presence; or a revocation, of which membership knows not."""
     subject: NodeId
     ended_boot: Boot
     local: bool
     """No majority stands behind it: a conclusion of this node alone."""
     kind: str
-    """`left`, `verdict` or `restarted`."""
+    """`left`, `verdict`, `restarted` or `revoked`."""
     since: Instant
     """When this node came to believe it."""
 

@@ -152,6 +152,13 @@ class Membership:
             self._court.withdraw(now, member)
         self._settle(now)
 
+    def remove(self, now: Now, peer: NodeId) -> None:
+        """Forget a member at once: it may not take part any more."""
+        member = self._table.get(peer)
+        if member is not None:
+            self._lifecycle.expel(member)
+            self._settle(now)
+
     def set_kinds(self, now: Now, kinds: tuple[str, ...]) -> None:
         """Say for which task kinds agents wait here; raises LocalError, and nothing changed."""
         self._own.set_kinds(now, kinds)

@@ -13,6 +13,7 @@ from mesh.core.effects import (
     Json,
     Reply,
     ReplyError,
+    Row,
     SendStream,
     StreamId,
 )
@@ -123,7 +124,13 @@ class Admissions:
             "expires_at": wall_text(issued.ticket.expires_s),
             "uses": wish.uses,
         }
-        number = participant.outbox.commit(*issued.rows)
+        self.answer_durably(client, request, answer, issued.rows)
+
+    def answer_durably(
+        self, client: ClientId, request: int, answer: Json, rows: tuple[Row, ...] = ()
+    ) -> None:
+        """Answer once these rows, and whatever was published before, are on disk."""
+        number = self.participant.outbox.commit(*rows)
         self.waiting.append((number, (Reply(client, request, answer),)))
 
     def handle_committed(self, number: CommitNumber) -> list[Effect]:

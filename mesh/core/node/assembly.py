@@ -19,6 +19,7 @@ from mesh.core.membership.facts import Presence
 from mesh.core.membership.membership import Membership, MembershipParts, OwnPresence
 from mesh.core.node.bulk import Bulk
 from mesh.core.node.participant import Participant, evidence_of
+from mesh.core.node.removals import Removals
 from mesh.core.node.setup import NodeSetup, Rows
 from mesh.core.node.transport import Transport
 from mesh.core.outbox import Outbox
@@ -89,6 +90,9 @@ def assemble(
     silent_s = SILENT_QUIET_TIMES * params.membership.edge_quiet_s
     participant.transport = Transport(links, membership, params.links, own_facts, silent_s)
     participant.bulk = Bulk(links, params.links, rng, stream_ids)
+    participant.removals = Removals(
+        author.public_key, trust, gossip, membership, table, participant.bulk, outbox
+    )
     participant.desk = Desk(
         DeskParts(
             author=author,
@@ -109,14 +113,29 @@ def assemble(
 def restore(participant: Participant, rows: Rows, now: Now) -> None:
     """Take back facts, tickets, handles and answers; what does not verify is left out, counted."""
     held = list(_decoded(participant, rows.get(ROW_KIND, {}).values()))
-    trust_first = sorted(held, key=lambda entry: entry[1].context not in TRUST_CONTEXTS)
-    for family, signed in trust_first:
+    for family, signed in sorted(held, key=_place):
         try:
             _restore_fact(participant, now, family, signed)
         except RemoteError as error:
             participant.refuse(error)
             participant.transport.count("refused_on_load")
+    for record in participant.trust.records():
+        participant.gossip.restore(Family.MEMBERS, record)
     participant.desk.restore(rows)
+    participant.removals.apply(now)
+
+
+_PLACES = {context: place for place, context in enumerate(TRUST_CONTEXTS)}
+
+
+def _place(entry: tuple[Family, SignedFact]) -> int:
+    """Return where a fact from disk comes in: first records of trust, as they rest on each other.
+
+    A record that a claim cites as evidence stands among the facts of tasks, behind them.
+    """
+    family, signed = entry
+    is_record = family is Family.MEMBERS and signed.context in _PLACES
+    return _PLACES[signed.context] if is_record else len(_PLACES)
 
 
 def _decoded(
@@ -133,9 +152,10 @@ def _restore_fact(participant: Participant, now: Now, family: Family, signed: Si
     contexts = participant.contexts(family)
     verified: Verified[Any] = participant.verifier.open_untrusted(signed, contexts)
     fact = verified.fact
-    if signed.context in TRUST_CONTEXTS:
-        kept = participant.trust.accept(verified)
-    elif isinstance(fact, TaskFact):
+    if signed.context in _PLACES and family is Family.MEMBERS:
+        participant.trust.accept(verified)
+        return  # held by gossip once all of them are there
+    if isinstance(fact, TaskFact):
         participant.table.check(verified)
         participant.table.restore(verified)
         kept = True

@@ -146,6 +146,12 @@ class Bulk:
         self.handle_closed(stream)
         return [CloseStream(stream)]
 
+    def forget(self, peer: NodeId) -> list[Effect]:
+        """Cut a peer off: its streams end, and nothing can be sealed to it any more."""
+        self.links.forget(peer)
+        streams = [channel.id for channel in self.channels.values() if channel.peer == peer]
+        return [effect for stream in streams for effect in self.close(stream)]
+
     def handle_closed(self, stream: StreamId) -> None:
         """A stream is gone: what waited in it is lost, and reconciliation repairs that."""
         channel = self.channels.pop(stream, None)

@@ -17,6 +17,7 @@ from mesh.core.commands import (
     NodeLeave,
     NodeStatus,
     TrustInvite,
+    TrustRemove,
 )
 from mesh.core.effects import (
     CloseStream,
@@ -48,6 +49,7 @@ from mesh.core.instants import NEVER, Instant, Now, later
 from mesh.core.links.stream import MARK
 from mesh.core.node.admissions import Admissions
 from mesh.core.node.assembly import assemble, decode_genesis_untrusted, restore
+from mesh.core.node.authority import Authority
 from mesh.core.node.commits import Commits
 from mesh.core.node.contact import Contact
 from mesh.core.node.entry import JOIN_MARK, Entry, Granted, found_mesh
@@ -60,6 +62,11 @@ from mesh.core.snapshot import Snapshot
 from mesh.core.wire.envelope import decode_signed_fact_untrusted
 
 UNREAD_STREAMS_MAX = 128
+LEFT = Halt("left the mesh")
+REMOVED = Halt(
+    "this node was removed from the mesh: its key takes part no more",
+    "to come back it needs a new key, from `mesh rekey`, and a new ticket",
+)
 START_AFRESH = "join again with a new ticket, from an empty data directory"
 
 
@@ -81,6 +88,7 @@ class Node:
         self._unread: dict[StreamId, Instant] = {}
         """Streams that were accepted and have not said yet what they are for, and since when."""
         self._halt_at = NEVER
+        self._halt = LEFT
         self._commits = Commits()
 
     # ---- the contract of a node
@@ -141,7 +149,7 @@ class Node:
         """Let time pass; early and late calls are harmless."""
         if now.instant >= self._halt_at:
             self._halt_at = NEVER
-            self.outbox.put(Halt("left the mesh"))
+            self.outbox.put(self._halt)
         self._commits.handle_timeout(now.instant, self.outbox)
         if self._entry is not None:
             self._extend(self._entry.handle_timeout(now))
@@ -169,8 +177,8 @@ class Node:
         )
 
     def snapshot(self, now: Now) -> Snapshot:
-        """Return this node as plain data; empty before it is a member."""
-        if self.participant is not None:
+        """Return this node as plain data; empty while it is no member."""
+        if self.participant is not None and not self.participant.removals.is_expelled:
             return snapshot_of(self.participant, now)
         own = node_id(self.setup.suite.public_key(self.setup.key))
         return Snapshot(own, self.boot, (), (), (), (), isolated=False, table_sizes=())
@@ -294,9 +302,13 @@ class Node:
         self._entry = None
         participant = assemble(self.setup, self.boot, from_disk, self.outbox, self._stream_ids)
         restore(participant, rows, now)
+        if participant.removals.is_expelled:
+            self.outbox.put(REMOVED)
+            return
         self.participant = participant
         self.queries = Queries(self.setup, participant, now.instant)
         self.admissions = Admissions(self.setup, participant, rows)
+        self.authority = Authority(participant, self.admissions)
         self.contact = Contact(
             participant, self.setup.rng, self.setup.seeds, self.setup.addresses, extra
         )
@@ -402,8 +414,8 @@ class Node:
                 self.queries.wait(now, client, request, command)
             case NodeLeave():
                 self._leave(now, participant, received)
-            case TrustInvite():
-                self.admissions.invite(now, client, request, command)
+            case TrustInvite() | TrustRemove():
+                self.authority.handle(now, client, request, command)
             case _:
                 if self._halt_at != NEVER:
                     raise LocalError("leaving", "this node is leaving", "use another node")
@@ -421,6 +433,14 @@ class Node:
         if self.participant is not None:
             self.participant.settle(now)
             self.queries.settle(now)
+            if self.participant.removals.is_expelled and self._halt is LEFT:
+                self._end_removed(now)
+
+    def _end_removed(self, now: Now) -> None:
+        """Stop once what says so is on disk."""
+        self._halt = REMOVED
+        self._halt_at = later(now.instant, self.setup.params.membership.leave_linger_s)
+        self.outbox.notify("node", {"state": "removed"})
 
     def _finish(self, now: Now) -> list[Effect]:
         participant, outbox = self.participant, self.outbox

@@ -11,7 +11,7 @@ from mesh.core.claims.table import Table
 from mesh.core.effects import Effect
 from mesh.core.errors import LocalError, Refusal, RemoteError
 from mesh.core.gossip.gossip import Family, Gossip, PushNumber
-from mesh.core.identity import Address, Boot, NodeId, PublicKey, TaskId
+from mesh.core.identity import Address, Boot, NodeId, PublicKey, TaskId, node_id
 from mesh.core.instants import Instant, Now, later
 from mesh.core.links.links import Opened
 from mesh.core.links.session import LinkEnd
@@ -21,25 +21,28 @@ from mesh.core.membership.messages import Ack, Ping
 from mesh.core.membership.verdicts import check_accusations, check_verdict
 from mesh.core.node.bulk import Bulk
 from mesh.core.node.messages import Relay, Relayed
+from mesh.core.node.removals import EVERY_BOOT, Removals
 from mesh.core.node.transport import PROBE_KINDS, Transport
 from mesh.core.outbox import Outbox
 from mesh.core.params import Params
 from mesh.core.snapshot import Status
-from mesh.core.trust.records import TRUST_CONTEXTS, Admin, Certificate, Genesis
+from mesh.core.trust.records import TRUST_CONTEXTS, Revocation
 from mesh.core.trust.trust import Trust
 from mesh.core.wire.envelope import Author, Contexts, SignedFact, Verified, Verifier
 
 GOSSIP_KINDS = range(20, 50)
 MEMBER_CONTEXTS: Contexts = TRUST_CONTEXTS | MEMBERSHIP_CONTEXTS
 TASK_CONTEXTS: Contexts = CLAIM_CONTEXTS | {
-    kind.CONTEXT: kind for kind in (Presence, Verdict, Leave)
+    kind.CONTEXT: kind for kind in (Presence, Verdict, Leave, Revocation)
 }
 BLAMED = (Refusal.BAD_SIGNATURE, Refusal.BAD_KEY)
 
 
 def evidence_of(verified: Verified[Any]) -> Evidence:
-    """Return what a membership fact proves about the boots of its subject."""
+    """Return what a fact of trust or membership proves about the boots of its subject."""
     fact = verified.fact
+    if isinstance(fact, Revocation):
+        return Evidence(verified.id, node_id(fact.key), EVERY_BOOT, local=False, kind="revoked")
     if isinstance(fact, Leave):
         return Evidence(verified.id, verified.author, fact.boot, local=False, kind="left")
     if isinstance(fact, Verdict):
@@ -74,6 +77,7 @@ class Participant:
     desk: Desk = field(init=False)
     transport: Transport = field(init=False)
     bulk: Bulk = field(init=False)
+    removals: Removals = field(init=False)
     strikes: dict[NodeId, Strikes] = field(default_factory=dict)
     advertised: Instant = Instant(float("-inf"))
     kinds: tuple[str, ...] = ()
@@ -88,20 +92,17 @@ class Participant:
 
     def check_author(self, key: PublicKey) -> None:
         """Raise RemoteError unless this key may say anything at all: cheap, before verification."""
-        genesis = self.trust.genesis.fact
-        if key != genesis.root_key and not genesis.open and not self.trust.is_member(key):
+        if not self.trust.may_speak(key):
             raise RemoteError(Refusal.NOT_ADMITTED, key.hex()[:16])
 
     def accept(self, now: Now, family: Family, verified: Verified[Any], relay: NodeId) -> bool:
         """Whether a fact is kept; it has changed what it had to change."""
         fact = verified.fact
-        if isinstance(fact, Genesis | Admin | Certificate):
-            kept = self.trust.accept(verified)
-            for promoted in self.trust.take_promoted():
-                self.gossip.publish(now, Family.MEMBERS, [promoted])
-            self.desk.handle_changed(now, self.table.recheck_admins())
-            return kept
-        if not self.trust.is_member(verified.signed.author):
+        if verified.signed.context in TRUST_CONTEXTS:
+            kept = self._accept_trust(now, verified)
+            if family is Family.MEMBERS:
+                return kept
+        if not self.removals.counts(family, verified, is_new=True):
             raise RemoteError(Refusal.NOT_ADMITTED, verified.author.hex())
         if isinstance(fact, TaskFact):
             return self._accept_task(now, verified, relay)
@@ -112,6 +113,12 @@ class Participant:
         kept = self.membership.accept(now, verified)
         if kept and isinstance(fact, Presence):
             self.learn(now, verified)
+        return kept
+
+    def _accept_trust(self, now: Now, verified: Verified[Any]) -> bool:
+        kept = self.trust.accept(verified)
+        for promoted in self.trust.take_promoted():
+            self.gossip.publish(now, Family.MEMBERS, [promoted])
         return kept
 
     def _accept_task(self, now: Now, verified: Verified[TaskFact], relay: NodeId) -> bool:
@@ -125,7 +132,8 @@ class Participant:
         if isinstance(verified.fact, Verdict):
             check_verdict(verified.fact)
             for key, _ in verified.fact.accusations:
-                self.check_author(PublicKey(key))
+                if not self.trust.is_known(PublicKey(key)):
+                    raise RemoteError(Refusal.NOT_ADMITTED, key.hex()[:16])
             check_accusations(self.verifier, verified.fact)
         self.desk.handle_changed(now, self.table.add_evidence(evidence_of(verified)))
         return True
@@ -172,8 +180,19 @@ class Participant:
 
     def _greeted(self, now: Now, data: bytes, source: Address) -> list[Effect]:
         facts, answer = self.transport.open_greeting_untrusted(now, data, source)
+        for signed in facts:
+            why = [] if signed.context in TRUST_CONTEXTS else self._why_removed(signed.author)
+            if why and answer is not None:
+                return [self.transport.answer(source, why)]
         self.take_facts(now, facts)
         return [] if answer is None else [answer]
+
+    def _why_removed(self, key: PublicKey) -> list[bytes]:
+        """Return what proves to somebody who knows the genesis that its key was taken back."""
+        for revocation in self.trust.revocations_of(key):
+            records = (*self.trust.proof_of_admin(revocation.signed.author), revocation)
+            return [record.signed.encode() for record in records]
+        return []
 
     def take_facts(self, now: Now, facts: Sequence[SignedFact]) -> None:
         """Take over trust and membership facts that came outside gossip; raises RemoteError."""
@@ -250,7 +269,7 @@ class Participant:
 
     def ended(self, node: NodeId, boot: Boot) -> Ended | None:
         """Return what proves that this boot of a node is over."""
-        return self.membership.ended(node, boot)
+        return self.removals.ended(node) or self.membership.ended(node, boot)
 
     def name(self, node: NodeId) -> str:
         """Return a node's name, or the start of its id."""
@@ -272,6 +291,8 @@ class Participant:
 
     def settle(self, now: Now) -> None:
         """Carry what changed during one input from part to part."""
+        if self.removals.version != self.trust.version:
+            self._judge_again(now)
         for event in self.membership.take_events():
             self.outbox.notify(
                 "member",
@@ -292,6 +313,12 @@ class Participant:
                     self.gossip.start_sync(now, peer)
             self.desk.handle_members_changed(now)
         self._advertise(now)
+
+    def _judge_again(self, now: Now) -> None:
+        """Ranks have changed: somebody may take part no more, or have another say."""
+        touched = self.removals.apply(now)
+        self.desk.handle_changed(now, (*touched, *self.table.recheck_admins()))
+        self.desk.handle_members_changed(now)
 
     def _advertise(self, now: Now) -> None:
         kinds = self.desk.waiting_kinds()

@@ -105,6 +105,11 @@ class Transport:
             self._greeted.note(target)
         return self._datagram(target, data)
 
+    def answer(self, target: Address, facts: Sequence[bytes]) -> Effect:
+        """Return the answer to a greeting that says something else than who this node is."""
+        self.count("hellos_sent")
+        return self._datagram(target, encode_hello(self.links.mesh, ANSWER, facts))
+
     def _datagram(self, target: Address, data: bytes) -> Effect:
         self._sent += 1
         self._sent_bytes += len(data)

@@ -2,10 +2,11 @@
 
 import hashlib
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import ClassVar
 
-from mesh.core.identity import MeshId, PublicKey
-from mesh.core.wire.codec import Binary, Flag, Layout, Text, Uint
+from mesh.core.identity import FactId, MeshId, PublicKey
+from mesh.core.wire.codec import Binary, Flag, Layout, Many, Maybe, Text, Uint
 from mesh.core.wire.envelope import Contexts, Fact
 
 
@@ -52,7 +53,81 @@ class Certificate(Fact):
     expires_s: int
 
 
-TRUST_CONTEXTS: Contexts = {kind.CONTEXT: kind for kind in (Genesis, Admin, Certificate)}
+STANDING_ID_BYTES = 16
+"""What a page keeps of a fact's id: enough that nobody finds a second fact for it."""
+PAGE_IDS_MAX = 48
+NOTE_BYTES_MAX = 64
+
+
+class Scope(IntEnum):
+    """What a revocation takes away."""
+
+    EVERYTHING = 0
+    """The key takes part no more."""
+    ADMIN = 1
+    """The key is no admin any more; its node stays a member. Only the root says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation(Fact):
+    """The author takes back what was given to a key, for ever.
+
+    Of what that key has said only the facts on the pages behind `standing` go on counting; None:
+    nothing does. With scope `ADMIN` that concerns its records of trust alone.
+    """
+
+    CONTEXT: ClassVar[str] = "revoke/1"
+    URGENT: ClassVar[bool] = True
+    LAYOUT: ClassVar[Layout] = (
+        Binary(32),
+        Uint(8),
+        Maybe(Binary(32)),
+        Uint(64),
+        Text(NOTE_BYTES_MAX),
+    )
+    key: PublicKey
+    scope: int
+    standing: FactId | None
+    revoked_s: int
+    """Wall time at the author, for people."""
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation(Fact):
+    """Its author is the root from now on, as the root before it had promised by a hash.
+
+    Of what the former root has said only the facts on the pages behind `standing` go on counting.
+    """
+
+    CONTEXT: ClassVar[str] = "root-rotate/1"
+    URGENT: ClassVar[bool] = True
+    LAYOUT: ClassVar[Layout] = (Binary(32), Binary(32), Maybe(Binary(32)), Uint(64))
+    former: PublicKey
+    next_root_hash: bytes
+    standing: FactId | None
+    rotated_s: int
+    """Wall time at the author, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class StandingPage(Fact):
+    """A page of facts that go on counting, by the first bytes of their ids, and the next page."""
+
+    CONTEXT: ClassVar[str] = "standing/1"
+    URGENT: ClassVar[bool] = True
+    LAYOUT: ClassVar[Layout] = (
+        Maybe(Binary(32)),
+        Many(Binary(STANDING_ID_BYTES), PAGE_IDS_MAX),
+    )
+    next: FactId | None
+    ids: tuple[bytes, ...]
+
+
+TRUST_CONTEXTS: Contexts = {
+    kind.CONTEXT: kind for kind in (Genesis, Rotation, Admin, StandingPage, Revocation, Certificate)
+}
+"""In an order in which a record rests on kinds before its own."""
 
 
 def mesh_id_of(genesis_payload: bytes) -> MeshId:

@@ -67,6 +67,8 @@ class Fact(Record):
     """Something that one author says for ever; `CONTEXT` names its type and version."""
 
     CONTEXT: ClassVar[str] = ""
+    URGENT: ClassVar[bool] = False
+    """Whether gossip sends it ahead of whatever else waits."""
 
 
 def pre_authentication(mesh: MeshId, context: bytes, author: PublicKey, payload: bytes) -> bytes:

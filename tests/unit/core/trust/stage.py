@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from mesh.core.crypto.keys import root_key_hash
 from mesh.core.crypto.primitives import RealSuite
 from mesh.core.crypto.suite import SigningKey
-from mesh.core.identity import PublicKey
+from mesh.core.identity import FactId, PublicKey
 from mesh.core.instants import Instant, Now, WallTime
 from mesh.core.trust.founding import Founded, MeshPlan, found
-from mesh.core.trust.records import Admin, Certificate
+from mesh.core.trust.records import Admin, Certificate, Revocation, Rotation, Scope
+from mesh.core.trust.standing import write_pages
 from mesh.core.trust.trust import Trust
 from mesh.core.wire.envelope import Author, Fact, Verified, Verifier, author_of
 
@@ -52,6 +53,32 @@ class Stage:
 
     def certificate(self, name: str, *, by: str = "a", expires_s: int = 0) -> Verified[Fact]:
         return self.sign(by, Certificate(public_key_of(name), int(WALL), expires_s))
+
+    def pages(self, by: str, ids: Sequence[FactId]) -> list[Verified[Fact]]:
+        return write_pages(self.author(by), ids)
+
+    def revocation(
+        self,
+        name: str,
+        *,
+        by: str = "a",
+        scope: Scope = Scope.EVERYTHING,
+        pages: Sequence[Verified[Fact]] = (),
+    ) -> Verified[Fact]:
+        first = pages[0].id if pages else None
+        return self.sign(by, Revocation(public_key_of(name), scope, first, int(WALL), ""))
+
+    def rotation(
+        self,
+        *,
+        by: str = "next root",
+        former: str = "root",
+        following: str = "third root",
+        pages: Sequence[Verified[Fact]] = (),
+    ) -> Verified[Fact]:
+        first = pages[0].id if pages else None
+        promised = root_key_hash(public_key_of(following))
+        return self.sign(by, Rotation(public_key_of(former), promised, first, int(WALL)))
 
     def trust(self, records: Sequence[Verified[Fact]] = ()) -> Trust:
         trust = Trust(self.mesh)

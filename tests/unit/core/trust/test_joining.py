@@ -23,7 +23,7 @@ from mesh.core.trust.joining import (
 )
 from mesh.core.trust.records import Admin, Certificate
 from mesh.core.trust.tickets import TicketBook
-from mesh.core.trust.trust import ADMINS_MAX, CERTIFICATES_MAX
+from mesh.core.trust.trust import ADMINS_MAX, CERTIFICATES_MAX, SHARE_OF_ONE_AUTHOR
 from tests.unit.core.trust.stage import SUITE, WALL, Stage, public_key_of
 from tests.unit.core.trust.two_ends import (
     Issuer,
@@ -260,11 +260,12 @@ def test_an_issuer_that_is_no_admin_knows_no_tickets() -> None:
     assert error.name == "ticket_unknown"
 
 
+SHARE = CERTIFICATES_MAX // SHARE_OF_ONE_AUTHOR
+
+
 def test_a_full_mesh_refuses_and_the_use_is_not_lost() -> None:
     issuer = Issuer(Stage())
-    facts = [
-        Certificate(public_key_of("b"), number, int(WALL)) for number in range(CERTIFICATES_MAX - 1)
-    ]
+    facts = [Certificate(public_key_of("b"), number, int(WALL)) for number in range(SHARE - 1)]
     for fact in facts:
         issuer.trust.accept(issuer.stage.sign("a", fact))
     ticket = issuer.ticket()

@@ -139,8 +139,8 @@ def test_a_genesis_has_to_be_one() -> None:
     mesh = mesh_id_of(admin.encode())
     (posing,) = author_of(SUITE, key_of("root"), Verifier(SUITE, mesh)).sign([admin])
     real = issuer.stage.founded.genesis
-    issuer.trust._genesis = replace(real, signed=posing.signed)
-    issuer.trust._admins.clear()
+    issuer.trust._records.genesis = replace(real, signed=posing.signed)
+    issuer.trust._records.admins.clear()
     with pytest.raises(RemoteError) as error:
         run(joiner_of("b", wish_of("b", None)), issuer.admitter())
     assert error.value.refusal is Refusal.BROKEN_RULE

@@ -10,7 +10,14 @@ from mesh.core.identity import PublicKey, node_id
 from mesh.core.instants import WallTime
 from mesh.core.trust.founding import MeshPlan
 from mesh.core.trust.records import Admin, Certificate, Genesis
-from mesh.core.trust.trust import ADMINS_MAX, CERTIFICATES_MAX, PENDING_MAX, Trust, expired
+from mesh.core.trust.trust import (
+    ADMINS_MAX,
+    CERTIFICATES_MAX,
+    PENDING_MAX,
+    SHARE_OF_ONE_AUTHOR,
+    Trust,
+    expired,
+)
 from mesh.core.wire.envelope import Fact, Verified
 from tests.unit.core.trust.stage import WALL, Stage, public_key_of
 
@@ -160,12 +167,18 @@ def test_admins_are_capped() -> None:
 
 
 def test_certificates_are_capped() -> None:
-    trust, author = STAGE.trust(), STAGE.author("a")
-    for number in range(CERTIFICATES_MAX - 1):
-        [record] = author.sign([Certificate(numbered_key(2 + number), 0, 0)])
-        assert trust.accept(record)
+    names = [f"admin {number}" for number in range(SHARE_OF_ONE_AUTHOR + 1)]
+    trust = STAGE.trust([STAGE.admin(name) for name in names])
+    share = CERTIFICATES_MAX // SHARE_OF_ONE_AUTHOR
+    for name in names[:-1]:
+        author = STAGE.author(name)
+        for number in range(share - (name == names[0])):  # the founder has one already
+            [record] = author.sign([Certificate(numbered_key(2 + number), 0, 0)])
+            assert trust.accept(record)
+    [more] = STAGE.author(names[1]).sign([Certificate(public_key_of("b"), 0, 0)])
+    assert refusal_of(trust, more) is Refusal.OVER_CAP
     assert ("trust_certificates", CERTIFICATES_MAX, CERTIFICATES_MAX) in trust.table_sizes()
-    assert refusal_of(trust, STAGE.certificate("one more")) is Refusal.OVER_CAP
+    assert refusal_of(trust, STAGE.certificate("one more", by=names[-1])) is Refusal.OVER_CAP
 
 
 def test_a_record_in_a_batch_is_refused_for_it_makes_chains_long() -> None:

@@ -9,12 +9,14 @@ import pytest
 
 from mesh.core.crypto.keys import fingerprint, root_key_hash
 from mesh.core.crypto.primitives import RealSuite
+from mesh.core.crypto.spelling import read_key, spell_key
 from mesh.core.crypto.suite import SigningKey
-from mesh.core.identity import Address, MeshId, PublicKey, node_id
+from mesh.core.identity import Address, FactId, MeshId, PublicKey, node_id
 from mesh.core.instants import Instant, Now, WallTime
 from mesh.core.trust.exchange import mesh_mark
 from mesh.core.trust.founding import MeshPlan, found
 from mesh.core.trust.records import TRUST_CONTEXTS, Admin, Certificate, mesh_id_of
+from mesh.core.trust.standing import write_pages
 from mesh.core.trust.tickets import Ticket, TicketBook, parse_ticket, ticket_psk, ticket_text
 from mesh.core.trust.trust import Trust
 from mesh.core.wire.envelope import (
@@ -110,6 +112,36 @@ def test_a_mesh_and_its_records() -> None:
         assert trust.accept(verifier.open_untrusted(signed, TRUST_CONTEXTS))
     assert mesh_id_of(bytes.fromhex(TRUST["records"][0]["payload"])) == founded.mesh
     assert trust.is_member(joiner)
+
+
+def test_taking_a_key_back_and_the_next_root() -> None:
+    given = TRUST["removal"]
+    mesh = MeshId(bytes.fromhex(TRUST["mesh_id"]))
+    trust, verifier = Trust(mesh), Verifier(SUITE, mesh)
+    for vector in (*TRUST["records"], *given["records"]):
+        signed = decode_signed_fact_untrusted(bytes.fromhex(vector["encoded"]), mesh)
+        assert signed.id.hex() == vector["id"]
+        verified = verifier.open_untrusted(signed, TRUST_CONTEXTS)
+        assert verified.fact.encode().hex() == vector["payload"]
+        assert trust.accept(verified), vector["name"]
+    joiner = SUITE.public_key(signing_key("joiner"))
+    listed = [FactId(bytes.fromhex(id_)) for id_ in given["standing"]]
+    assert trust.revoked() == (joiner,)
+    assert all(trust.counts(joiner, id_, is_new=True) for id_ in listed)
+    assert not trust.counts(joiner, FactId(b"4" * 32), is_new=False)
+    assert trust.root_key == SUITE.public_key(signing_key("next_root"))
+    assert trust.ranks.next_root_hash.hex() == given["third_root_hash"]
+    assert trust.is_admin(SUITE.public_key(signing_key("node"))), "listed by the rotation"
+    pages = write_pages(
+        author_of(SUITE, signing_key("next_root"), verifier), [trust.admins()[0].id]
+    )
+    assert [page.signed.encode().hex() for page in pages] == [given["records"][4]["encoded"]]
+
+
+def test_a_key_on_paper() -> None:
+    key = bytes.fromhex(TRUST["spelling"]["key"])
+    assert spell_key(key) == TRUST["spelling"]["text"]
+    assert read_key(TRUST["spelling"]["text"]) == key
 
 
 def test_a_ticket() -> None:

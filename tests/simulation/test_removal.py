@@ -1,0 +1,211 @@
+"""How nodes are taken out of a mesh: everywhere, for good, and with what they have said."""
+
+import random
+
+import pytest
+
+from mesh.core.claims.facts import Claim, Progress, ProgressState
+from mesh.core.commands import TrustRemove
+from mesh.core.effects import Json
+from mesh.core.gossip.gossip import Family
+from mesh.core.params import params_for
+from mesh.core.snapshot import Status, TaskState
+from mesh.core.trust.records import Certificate, Revocation
+from mesh.sim.host import HostState
+from mesh.sim.network import Loss
+from mesh.sim.population import Population
+from mesh.sim.scenario import Mesh, Refused
+from mesh.sim.world import World
+from tests.simulation.conftest import MeshOf
+from tests.simulation.hunting import Liar, is_state, member_at
+
+FAR_LOSS = 0.2
+NODES = 100
+LIMIT_S = 10.0
+
+
+def knows_no(mesh: Mesh, name: str) -> bool:
+    """Whether no other running node lists this one any more, nor could say anything to it."""
+    removed = member_at(mesh, name).author.id
+    others = [person for person in mesh.running() if person.name != name]
+    return not any(
+        name in person.members() or removed in member_at(mesh, person.name).transport.links.routes
+        for person in others
+    )
+
+
+def remove(mesh: Mesh, name: str, *, by: str = "a", discard: bool = False) -> dict[str, Json]:
+    """Let somebody remove a node."""
+    result = mesh[by].tell(TrustRemove(name, discard=discard)).result
+    assert isinstance(result, dict)
+    return result
+
+
+def refused(mesh: Mesh, name: str, *, by: str) -> str:
+    """Return why somebody may not remove a node."""
+    with pytest.raises(Refused) as error:
+        remove(mesh, name, by=by)
+    return error.value.name
+
+
+def test_a_removed_node_is_cut_off_everywhere_and_stops(meshes: MeshOf) -> None:
+    mesh = meshes(5)
+    mesh["e"].submit("kept")
+    mesh.run(s=1)
+    assert remove(mesh, "e")["standing"] == 1
+    took = mesh.run_until(lambda: knows_no(mesh, "e"), 10)
+    assert took < 2
+    mesh.run_until(lambda: mesh.world.hosts["e"].state is HostState.OFF, 30)
+    assert "removed" in str(mesh.world.hosts["e"].halted)
+    mesh.run_until(mesh.converged, 10)
+    assert is_state(mesh, "kept", TaskState.SUBMITTED), "what it has said before stands"
+    mesh.world.start("e")
+    mesh.run(s=5)
+    assert mesh.world.hosts["e"].state is HostState.OFF, "it remembers"
+
+
+def test_its_open_claims_are_void_and_reclaimed(meshes: MeshOf) -> None:
+    mesh = meshes(5)
+    mesh["e"].claim("open")
+    mesh["e"].start("open")
+    mesh["e"].claim("done")
+    mesh["e"].start("done")
+    mesh["e"].complete("done")
+    mesh.run(s=1)
+    waiting = mesh["b"].ask_to_claim("open", wait_s=20.0)
+    mesh.run(s=2)
+    assert not waiting.done, "e is there and works"
+    remove(mesh, "e")
+    took = mesh.run_until(lambda: waiting.done, 10)
+    assert took < 5, "at once: no grace for a node that was removed"
+    assert waiting.error is None
+    mesh["b"].start("open")
+    mesh.run_until(lambda: mesh.everyone_agrees("open", holder="b"), 10)
+    assert is_state(mesh, "done", TaskState.COMPLETED), "a result from before stands"
+
+
+def test_with_discard_nothing_it_has_said_stands(meshes: MeshOf) -> None:
+    mesh = meshes(4)
+    mesh["d"].submit("gone")
+    mesh["a"].submit("its")
+    mesh["d"].claim("its")
+    mesh["d"].start("its")
+    mesh["d"].complete("its")
+    mesh.run_until(lambda: is_state(mesh, "its", TaskState.COMPLETED))
+    mesh.kill("d")
+    assert remove(mesh, "d", discard=True)["standing"] == 0
+    mesh.run_until(mesh.converged, 10)
+    assert is_state(mesh, "its", TaskState.SUBMITTED), "as if it had never claimed"
+    assert all(person.view("gone") is None for person in mesh.running())
+    mesh["b"].claim("its")
+    mesh.run_until(lambda: mesh.everyone_agrees("its", holder="b"))
+    mesh.restart("a", "b", "c")
+    mesh.run(s=5)
+    mesh.run_until(mesh.converged, 30)
+    views = [person.view("its") for person in mesh.running()]
+    assert all(view and view.outcome is None for view in views), "also after a restart"
+    assert all(person.view("gone") is None for person in mesh.running())
+
+
+def test_what_it_says_afterwards_counts_nowhere_whoever_brings_it(meshes: MeshOf) -> None:
+    mesh = meshes(5)
+    mesh["a"].submit("build")
+    mesh.run(s=1)
+    thief = member_at(mesh, "e")
+    record = member_at(mesh, "b").table.record(next(iter(thief.table.tasks())))
+    assert record is not None
+    mesh.partition(["e"], mesh.rest("e"))
+    remove(mesh, "e")
+    mesh.run_until(lambda: knows_no(mesh, "e"), 10)
+    liar = Liar(mesh, "d")
+    task = member_at(mesh, "d").table.record(record.task)
+    assert task is not None
+    assert task.spec is not None
+    claim = Claim(record.task, task.spec.id, 1, 0, thief.boot, "thief", b"12345678", None, None)
+    note = Progress(record.task, task.spec.id, thief.boot, 1, ProgressState.STARTED, b"")
+    for fact in (claim, note):
+        liar.say(thief.author.sign([fact])[0].signed)
+    assert is_state(mesh, "build", TaskState.SUBMITTED)
+    for name in "abc":
+        held = member_at(mesh, name).gossip.facts(Family.TASKS)
+        assert all(fact.author != thief.author.id for fact in held)
+
+
+def test_a_late_joiner_does_not_revive_it(meshes: MeshOf) -> None:
+    mesh = meshes(5)
+    mesh.kill("d")
+    remove(mesh, "e")
+    mesh.run_until(lambda: knows_no(mesh, "e") and "e" not in mesh["a"].members(), 10)
+    mesh.kill("e")
+    mesh.partition(["d", "e"], ["a", "b", "c"])
+    # d was away, and the first that it meets is e, which has not heard of its removal either.
+    rows = mesh.world.hosts["e"].disk
+    assert rows is not None
+    mesh.world.start("d")
+    mesh.run(s=2)
+    mesh.repair()
+    mesh.run_until(lambda: "e" not in mesh["d"].members(), 20)
+    mesh.run_until(mesh.converged, 20)
+    assert all("e" not in person.members() for person in mesh.running())
+
+
+def test_who_was_cut_off_hears_of_it_when_the_network_heals(meshes: MeshOf) -> None:
+    mesh = meshes(6)
+    mesh.partition(["a", "b", "c"], ["d", "e", "f"])
+    mesh.run(s=5)
+    remove(mesh, "f")
+    mesh["f"].submit("meanwhile")
+    mesh.run(s=5)
+    assert mesh["d"].members()["f"] is Status.ALIVE, "nobody there has heard"
+    mesh.repair()
+    mesh.run_until(lambda: all("f" not in p.members() for p in mesh.running() if p.name != "f"), 60)
+    mesh.run_until(lambda: mesh.world.hosts["f"].state is HostState.OFF, 60)
+    mesh.run_until(mesh.converged, 30)
+    assert mesh["d"].view("meanwhile") is None, "said after the list was made"
+
+
+def test_ranks(meshes: MeshOf) -> None:
+    mesh = meshes(5)  # a, b and c are admins, and a has the root key
+    assert refused(mesh, "d", by="e") == "not_admin"
+    assert refused(mesh, "b", by="c") == "root_needed"
+    assert refused(mesh, "c", by="c") == "self"
+    assert refused(mesh, "nobody", by="a") == "not_found"
+    remove(mesh, "d", by="c")
+    mesh.run_until(lambda: knows_no(mesh, "d"), 10)
+    remove(mesh, "b", by="a")
+    mesh.run_until(lambda: "b" not in mesh["c"].members(), 10)
+    assert "e" in mesh["c"].members()
+
+
+def test_everywhere_in_ten_seconds_at_a_hundred_nodes_and_a_fifth_lost() -> None:
+    world = World(1, params_for("lan"), Population())
+    mesh = Mesh(world, [f"n{number}" for number in range(NODES)])
+    for name in mesh.names:
+        world.start(name)
+    world.run(5.0)
+    victim, *others = [member_at(mesh, name) for name in reversed(mesh.names)]
+    assert all(len(other.known_alive) == NODES - 1 for other in others)
+    world.add_rule(Loss(random.Random(1), FAR_LOSS))
+    world.run(1.0)
+    remove(mesh, mesh.names[-1], by=mesh.names[0])
+
+    def is_gone() -> bool:
+        gone = victim.author.id
+        return all(
+            gone not in other.transport.links.routes and other.membership.status(gone) is None
+            for other in others
+        )
+
+    took = mesh.run_until(is_gone, LIMIT_S)
+    print(f"removed everywhere after {took:.1f} s")
+    assert took < LIMIT_S
+
+
+def test_nobody_but_an_admin_can_take_a_key_back(meshes: MeshOf) -> None:
+    mesh = meshes(5)
+    liar, victim = Liar(mesh, "e"), member_at(mesh, "d").author.public_key
+    liar.say(liar.sign(Revocation(victim, 0, None, 0, "")), family=Family.MEMBERS)
+    liar.say(liar.sign(Certificate(victim, 0, 1)), family=Family.MEMBERS)
+    mesh.run(s=5)
+    assert len(mesh.running()) == len(mesh.names)
+    assert mesh.everyone_sees_everyone()
