@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from mesh.core.identity import Address
 
@@ -23,8 +23,7 @@ class Row:
     value: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class SendDatagram:
+class SendDatagram(NamedTuple):
     """Send these bytes once; nobody promises that they arrive."""
 
     target: Address

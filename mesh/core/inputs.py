@@ -1,14 +1,14 @@
 """What can happen to a node: a closed union, grouped by family; there is no other way in."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mesh.core.commands import Command
 from mesh.core.effects import ClientId, CommitNumber, StreamId
 from mesh.core.identity import Address
 
 
-@dataclass(frozen=True, slots=True)
-class DatagramReceived:
+class DatagramReceived(NamedTuple):
     """Bytes came in from the network."""
 
     data: bytes

@@ -5,6 +5,7 @@ nothing of how nodes work: only rows, snapshots and answers. A broken rule raise
 """
 
 import hashlib
+import operator
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -182,24 +183,48 @@ def said(view: MemberView) -> Said:
     return (view.id, view.name, view.boot, view.incarnation, view.tags)
 
 
+class Unchanged:
+    """Tells whether a node shows the very objects that it showed last: then nothing is to check.
+
+    Nodes show the same tuple for as long as it is equal; another tuple is always looked at.
+    """
+
+    __slots__ = ("_shown",)
+
+    def __init__(self) -> None:
+        self._shown: dict[str, tuple[object, ...]] = {}
+
+    def since_last(self, name: str, *shown: object) -> bool:
+        """Whether all of this is what was shown at a node the last time; remembers it."""
+        before = self._shown.get(name)
+        self._shown[name] = shown
+        return before is not None and all(map(operator.is_, before, shown))
+
+
 class EqualFactsEqualState(Checker):
     """S4: whoever holds the same facts sees the same tasks and members, now and at any time."""
 
     def __init__(self) -> None:
         self._views: OrderedDict[bytes, tuple[object, ...]] = OrderedDict()
+        self._tasks = Unchanged()
+        self._members = Unchanged()
 
     def handle_snapshots(self, snapshots: Mapping[str, Snapshot]) -> None:
         """All running nodes at one moment, by name."""
         for name, snapshot in snapshots.items():
-            tasks = tuple(sorted(snapshot.tasks, key=lambda view: view.id))
-            members = tuple(sorted(said(view) for view in snapshot.members))
-            for table, facts, view in (
-                ("tasks", snapshot.task_facts, tasks),
-                ("members", snapshot.member_facts, members),
-            ):
-                other = self._recall(table, facts, view)
-                if other != view:
-                    raise Violation("S4", f"{table} of {name}: {view} not {other}")
+            if not self._tasks.since_last(name, snapshot.task_facts, snapshot.tasks):
+                tasks = tuple(sorted(snapshot.tasks, key=lambda view: view.id))
+                self._check(name, "tasks", snapshot.task_facts, tasks)
+            if not self._members.since_last(name, snapshot.member_facts, *snapshot.members):
+                members = tuple(sorted(said(view) for view in snapshot.members))
+                self._check(name, "members", snapshot.member_facts, members)
+
+    def _check(
+        self, name: str, table: str, facts: Sequence[FactId], view: tuple[object, ...]
+    ) -> None:
+        other = self._recall(table, facts, view)
+        if other != view:
+            raise Violation("S4", f"{table} of {name}: {view} not {other}")
 
     def _recall(
         self, table: str, facts: Sequence[FactId], view: tuple[object, ...]
@@ -221,6 +246,7 @@ class TokensRise(Checker):
     _handed: dict[str, Event] = field(default_factory=dict)
     _greatest: dict[tuple[str, int, str], str] = field(default_factory=dict)
     _owners: dict[str, tuple[str, NodeId]] = field(default_factory=dict)
+    _seen: Unchanged = field(default_factory=Unchanged)
 
     def handle_event(self, event: Event) -> None:
         """A client saw this."""
@@ -239,6 +265,8 @@ class TokensRise(Checker):
     def handle_snapshots(self, snapshots: Mapping[str, Snapshot]) -> None:
         """All running nodes at one moment, by name."""
         for name, snapshot in snapshots.items():
+            if self._seen.since_last(name, snapshot.tasks):
+                continue
             for view in snapshot.tasks:
                 if not view.token or view.owner is None:
                     continue
@@ -253,10 +281,13 @@ class LotsDrawn(Checker):
 
     def __init__(self) -> None:
         self._seen: dict[str, None] = {}
+        self._shown = Unchanged()
 
     def handle_snapshots(self, snapshots: Mapping[str, Snapshot]) -> None:
         """All running nodes at one moment, by name."""
         for name, snapshot in snapshots.items():
+            if self._shown.since_last(name, snapshot.tasks):
+                continue
             for view in snapshot.tasks:
                 if view.token and view.owner is not None and view.token not in self._seen:
                     self._seen[view.token] = None
@@ -297,13 +328,13 @@ class GreatestResultWins(Checker):
     _results: dict[tuple[str, int, str], tuple[int, str, bytes]] = field(default_factory=dict)
     _unretained: dict[tuple[str, int, str], None] = field(default_factory=dict)
     """Results that a crash may take back: the disk has not had them for sure."""
+    _completed: list[Event] = field(default_factory=list)
+    _told: dict[tuple[str, str], None] = field(default_factory=dict)
+    _shown: Unchanged = field(default_factory=Unchanged)
     _retained: Retained = field(init=False)
 
     def __post_init__(self) -> None:
         self._retained = Retained(self.world)
-
-    _completed: list[Event] = field(default_factory=list)
-    _told: dict[tuple[str, str], None] = field(default_factory=dict)
 
     def handle_event(self, event: Event) -> None:
         """A client saw this."""
@@ -320,6 +351,9 @@ class GreatestResultWins(Checker):
         for name, snapshot in snapshots.items():
             host = self.world.hosts[name]
             retained = self._retained.by(host)
+            # A run shows tuples of its own, so that another run or disk is seen by them.
+            if self._shown.since_last(name, snapshot.tasks, retained):
+                continue
             for view in snapshot.tasks:
                 self._follow(host, view, retained=retained)
 
@@ -382,6 +416,7 @@ class StartsJustified(Checker):
     """Whether nothing went wrong since then at two hosts; the world's own answer when None."""
     _done: dict[tuple[str, int, str], int | None] = field(default_factory=dict)
     """In which run of a host it was known; None: for good."""
+    _shown: Unchanged = field(default_factory=Unchanged)
     _retained: Retained = field(init=False)
     _working: dict[str, dict[str, Event]] = field(default_factory=dict)
     _robbed: dict[str, None] = field(default_factory=dict)
@@ -413,6 +448,8 @@ class StartsJustified(Checker):
         for name, snapshot in snapshots.items():
             host = self.world.hosts[name]
             run = None if self._retained.by(host) else host.run
+            if self._shown.since_last(name, snapshot.tasks, run is None):
+                continue
             for view in snapshot.tasks:
                 place = (name, host.disk_number, task_text(view.id))
                 if view.state in DONE and self._done.get(place, -1) is not None:

@@ -285,6 +285,8 @@ class Network:
         verdict: Verdict = PASS
         for rule in self.rules:
             verdict = rule(packet)
+            if verdict is PASS:
+                continue
             if isinstance(verdict, Drop):
                 return []
             if isinstance(verdict, Deliver):

@@ -28,6 +28,15 @@ def test_order_does_not_matter(members: list[bytes], shuffle: object, prefix: st
     assert tree_of(members).range(prefix) == tree_of(other).range(prefix)
 
 
+@given(IDS, st.text("0123456789abcdef", max_size=5))
+def test_what_lies_below_a_prefix_is_what_begins_with_it(members: list[bytes], prefix: str) -> None:
+    tree = tree_of(members)
+    assert sorted(tree.ids(prefix)) == sorted(i for i in members if i.hex().startswith(prefix))
+    assert tree.children(prefix) == [tree.range(prefix + digit) for digit in "0123456789abcdef"]
+    cut = bytes.fromhex(prefix[: len(prefix) // 2 * 2])
+    assert sorted(tree.starting(cut)) == sorted(i for i in members if i.startswith(cut))
+
+
 @given(IDS, IDS)
 def test_adding_and_removing_cancel_out(members: list[bytes], passing: list[bytes]) -> None:
     tree = tree_of(members)

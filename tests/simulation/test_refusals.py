@@ -7,7 +7,7 @@ import pytest
 from mesh.core.claims.allocation import claim_rank
 from mesh.core.claims.facts import Claim, Result, Spec
 from mesh.core.commands import MemberList, TaskClaim
-from mesh.core.effects import CloseStream, CommitNumber, Halt, StreamId
+from mesh.core.effects import CloseStream, Commit, CommitNumber, Halt, StreamId
 from mesh.core.gossip.gossip import Family
 from mesh.core.gossip.items import Form, Item
 from mesh.core.gossip.messages import EagerFacts
@@ -272,7 +272,7 @@ def test_a_node_that_cannot_write_its_first_row_stops_and_says_why(meshes: MeshO
     fresh = Node(replace(node.setup, rows=None, founding=None, seeds=("10.0.0.1:1",)))
     now = mesh.world.hosts["a"].clock.read(mesh.world.now_s)
     effects = fresh.start(now)
-    number = next(effect.number for effect in effects if hasattr(effect, "number"))
+    number = next(effect.number for effect in effects if isinstance(effect, Commit))
     halts = fresh.handle(now, CommitFailed(number, "disk full"))
     assert [type(effect).__name__ for effect in halts] == ["Halt"]
     assert "disk full" in str(halts)

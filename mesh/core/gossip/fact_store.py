@@ -19,10 +19,11 @@ class FactStore:
     many facts sends them in an order in which they can be accepted.
     """
 
-    __slots__ = ("_facts", "_seen", "_seen_max", "tree")
+    __slots__ = ("_facts", "_ids", "_seen", "_seen_max", "tree")
 
     def __init__(self, mesh: MeshId, seen_max: int) -> None:
         self._facts: dict[FactId, Verified[Any]] = {}
+        self._ids: tuple[FactId, ...] | None = None
         self._seen: dict[bytes, FactId] = {}
         self._seen_max = seen_max
         self.tree = FingerprintTree(mesh)
@@ -42,14 +43,17 @@ class FactStore:
         return tuple(self._facts.values())
 
     def ids(self) -> tuple[FactId, ...]:
-        """Return the ids of all held facts, sorted."""
-        return tuple(sorted(self._facts))
+        """Return the ids of all held facts, sorted; the same object until they change."""
+        if self._ids is None:
+            self._ids = tuple(sorted(self._facts))
+        return self._ids
 
     def hold(self, verified: Verified[Any]) -> bool:
         """Hold a fact; False when it is held already."""
         if verified.id in self._facts:
             return False
         self._facts[verified.id] = verified
+        self._ids = None
         self.tree.add(verified.id)
         return True
 
@@ -58,6 +62,7 @@ class FactStore:
         self.remember(id_)
         if self._facts.pop(id_, None) is None:
             return False
+        self._ids = None
         self.tree.remove(id_)
         return True
 
@@ -84,7 +89,7 @@ class FactStore:
         """Return the held ids that begin with these bytes: rarely more than one."""
         if len(cut) == FULL_BYTES:
             return [FactId(cut)] if cut in self._facts else []
-        return [FactId(id_) for id_ in self.tree.ids(cut.hex())]
+        return [FactId(id_) for id_ in self.tree.starting(cut)]
 
     def in_order(self, ids: Sequence[bytes]) -> list[FactId]:
         """Return held ids, those of many in the order in which they came."""

@@ -105,19 +105,37 @@ class FingerprintTree:
         branch, depth = self._find(prefix)
         if depth == len(prefix):
             return Range(prefix, branch.count, branch.total)
-        inside = [element for id_, element in _items(branch) if id_.hex().startswith(prefix)]
+        inside = [element for _, element in _below(branch, prefix)]
         return Range(prefix, len(inside), sum(inside) & _MASK)
 
     def children(self, prefix: str) -> list[Range]:
         """Return the 16 ranges that are one digit longer."""
-        return [self.range(prefix + digit) for digit in HEX_DIGITS]
+        branch, _ = self._find(prefix)
+        if branch.children is not None:
+            children = zip(HEX_DIGITS, branch.children, strict=True)
+            return [Range(prefix + digit, child.count, child.total) for digit, child in children]
+        sizes, totals = [0] * len(HEX_DIGITS), [0] * len(HEX_DIGITS)
+        for id_, element in _below(branch, prefix):
+            digit = _digit(id_, len(prefix))
+            sizes[digit] += 1
+            totals[digit] += element
+        found = zip(HEX_DIGITS, sizes, totals, strict=True)
+        return [Range(prefix + digit, size, total & _MASK) for digit, size, total in found]
 
     def ids(self, prefix: str = "") -> list[bytes]:
         """Return the ids that begin with these hex digits, in an order of no meaning."""
         branch, depth = self._find(prefix)
         if depth == len(prefix):
             return [id_ for id_, _ in _items(branch)]
-        return [id_ for id_, _ in _items(branch) if id_.hex().startswith(prefix)]
+        return [id_ for id_, _ in _below(branch, prefix)]
+
+    def starting(self, cut: bytes) -> list[bytes]:
+        """Return the ids that begin with these bytes, in an order of no meaning."""
+        branch, depth = self._root, 0
+        while depth < 2 * len(cut) and branch.children is not None:
+            branch = branch.children[_digit(cut, depth)]
+            depth += 1
+        return [id_ for id_, _ in _items(branch) if id_.startswith(cut)]
 
     def _element(self, id_: bytes) -> int:
         digest = hashlib.blake2b(id_, digest_size=8, key=self._salt, person=b"mesh-range-v1")
@@ -141,6 +159,20 @@ def _split(branch: _Branch, depth: int) -> None:
     for child in children:
         if child.count > LEAF_IDS_MAX:
             _split(child, depth + 1)
+
+
+def _below(branch: _Branch, prefix: str) -> list[tuple[bytes, int]]:
+    """Return the items of a leaf, or of all below a branch, whose ids begin with a prefix."""
+    if not prefix:
+        return _items(branch)
+    last = len(prefix) - 1
+    # Bytes are compared faster than digits; an odd digit is left over.
+    whole = bytes.fromhex(prefix if last & 1 else prefix[:last])
+    found = [item for item in _items(branch) if item[0].startswith(whole)]
+    if last & 1:
+        return found
+    digit = int(prefix[last], 16)
+    return [item for item in found if _digit(item[0], last) == digit]
 
 
 def _items(branch: _Branch) -> list[tuple[bytes, int]]:

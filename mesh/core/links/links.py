@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mesh.core.crypto.suite import LinkKey, Suite
 from mesh.core.errors import Refusal, RemoteError
@@ -34,8 +35,7 @@ NEW_S = 10.0
 """For so long a peer that was never heard may know nothing of us, nor we of it: greet at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """An authenticated datagram: from whom, how recently it heard us, what it says."""
 
     peer: NodeId

@@ -10,7 +10,7 @@ from mesh.core.membership.agenda import EDGE, timer_key
 from mesh.core.membership.facts import Leave, Presence, Verdict
 from mesh.core.membership.probe import Probe, RoundTrip
 from mesh.core.membership.suspicion import Suspicion
-from mesh.core.snapshot import Status
+from mesh.core.snapshot import MemberView, Status
 from mesh.core.wire.envelope import Verified
 
 LONG_AGO = Instant(float("-inf"))
@@ -79,6 +79,10 @@ class Member:
     flaps: float = 0.0
     flaps_at: Instant = LONG_AGO
     edge_key: bytes = b""
+    view: MemberView | None = None
+    """How it was shown last."""
+    viewed: tuple[Presence, Status, float | None, tuple[str, ...]] | None = None
+    """What that followed from."""
 
     def __post_init__(self) -> None:
         self.edge_key = timer_key(EDGE, self.id)

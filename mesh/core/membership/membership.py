@@ -420,18 +420,24 @@ class Membership:
         penalty = member.penalty(now.instant, self._params.flap_half_life_s)
         if penalty > self._params.flap_penalty_high:
             flags.append("flapping")
-        return MemberView(
+        trip_s = member.trip.smoothed_s
+        same = (fact, member.status, trip_s, tuple(flags))
+        if member.view is not None and member.viewed == same:
+            return member.view
+        member.viewed = same
+        member.view = MemberView(
             id=member.id,
             name=fact.name,
             address=fact.addresses[0],
             status=member.status,
             boot=fact.boot,
             incarnation=fact.incarnation,
-            rtt_s=member.trip.smoothed_s,
+            rtt_s=trip_s,
             tags=fact.tags,
             is_self=False,
             flags=tuple(flags),
         )
+        return member.view
 
     def _own_view(self, now: Now) -> MemberView:
         fact, flags = self._own.fact, []

@@ -56,7 +56,7 @@ from mesh.core.node.entry import JOIN_MARK, Entry, Granted, found_mesh
 from mesh.core.node.participant import Participant
 from mesh.core.node.queries import Queries
 from mesh.core.node.setup import NodeSetup, last_start
-from mesh.core.node.views import snapshot_of
+from mesh.core.node.views import Viewer
 from mesh.core.outbox import Outbox
 from mesh.core.snapshot import Snapshot
 from mesh.core.wire.envelope import decode_signed_fact_untrusted
@@ -90,6 +90,7 @@ class Node:
         self._halt_at = NEVER
         self._halt = LEFT
         self._commits = Commits()
+        self._viewer: Viewer | None = None
 
     # ---- the contract of a node
 
@@ -179,7 +180,9 @@ class Node:
     def snapshot(self, now: Now) -> Snapshot:
         """Return this node as plain data; empty while it is no member."""
         if self.participant is not None and not self.participant.removals.is_expelled:
-            return snapshot_of(self.participant, now)
+            if self._viewer is None:
+                self._viewer = Viewer(self.participant)
+            return self._viewer.snapshot(now)
         own = node_id(self.setup.suite.public_key(self.setup.key))
         return Snapshot(own, self.boot, (), (), (), (), isolated=False, table_sizes=())
 

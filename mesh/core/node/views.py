@@ -1,6 +1,6 @@
 """A participant as plain data: what checkers and the simulator compare."""
 
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from mesh.core.claims.record import ClaimView, Record, token_text
 from mesh.core.gossip.gossip import Family
@@ -36,17 +36,40 @@ def task_view(task: TaskId, record: Record) -> TaskView:
     )
 
 
-def _task_views(participant: Participant) -> Iterator[TaskView]:
-    for task in sorted(participant.table.tasks()):
-        record = participant.table.record(task)
-        if record is not None and record.spec is not None:
-            yield task_view(task, record)
+@dataclass(slots=True)
+class Viewer:
+    """Looks at one participant again and again: what is the same is the same object."""
+
+    participant: Participant
+    _records: dict[TaskId, Record] = field(default_factory=dict)
+    _views: dict[TaskId, TaskView] = field(default_factory=dict)
+    _tasks: tuple[TaskView, ...] = ()
+
+    def tasks(self) -> tuple[TaskView, ...]:
+        """Return all tasks whose spec is known, by id."""
+        table, before = self.participant.table, self._records
+        records: dict[TaskId, Record] = {}
+        changed = False
+        for task in table.tasks():
+            record = table.record(task)
+            if record is not None and record.spec is not None:
+                records[task] = record
+                if before.get(task) is not record:
+                    self._views[task] = task_view(task, record)
+                    changed = True
+        if changed or len(records) != len(before):
+            self._records = records
+            self._views = {task: self._views[task] for task in sorted(records)}
+            self._tasks = tuple(self._views.values())
+        return self._tasks
+
+    def snapshot(self, now: Now) -> Snapshot:
+        """Return everything that checkers compare; changes nothing."""
+        return _snapshot(self.participant, now, self.tasks())
 
 
-def snapshot_of(participant: Participant, now: Now) -> Snapshot:
-    """Return everything that checkers compare; changes nothing."""
+def _snapshot(participant: Participant, now: Now, tasks: tuple[TaskView, ...]) -> Snapshot:
     gossip, params = participant.gossip, participant.params
-    tasks = tuple(_task_views(participant))
     members = participant.membership.members(now)
     return Snapshot(
         id=participant.author.id,

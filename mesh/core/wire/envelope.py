@@ -33,6 +33,8 @@ ROOT_CONTEXT = b"batch-root/1"
 VERIFIED_ROOTS_MAX = 8192
 AUTHORS_SHARED_MAX = 1024
 CONTEXTS_SHARED_MAX = 64
+DECODED_MAX = 1024
+"""Accusations and the facts of greetings come in the same bytes again and again."""
 SIGNED_FACT_LAYOUT = (
     Binary(32),
     Binary(SIGNATURE_BYTES),
@@ -174,6 +176,11 @@ class SignedFact:
 
 def decode_signed_fact_untrusted(data: bytes, mesh: MeshId) -> SignedFact:
     """Return the fact behind foreign bytes, not yet verified; raises RemoteError."""
+    return _decode_signed_fact(data, mesh)
+
+
+@functools.lru_cache(maxsize=DECODED_MAX)
+def _decode_signed_fact(data: bytes, mesh: MeshId) -> SignedFact:
     author, signature, index, count, path, context, payload = unpack_untrusted(
         data, SIGNED_FACT_LAYOUT
     )
