@@ -24,6 +24,7 @@ COMMANDS = {
     "task": ("mesh.cli.tasks", "submit, look at, claim and finish tasks"),
     "work": ("mesh.cli.work", "make any program an agent: run it once per task"),
     "rpc": ("mesh.cli.node", "send one request to the control socket as it is"),
+    "doctor": ("mesh.cli.doctor", "find out why it does not work: state, ways, ticket, clock"),
     "sim": ("mesh.cli.simulate_options", "run real nodes in virtual time, through faults"),
     "demo": ("mesh.cli.demo_options", "start a few nodes here, work, and kill one of them"),
 }

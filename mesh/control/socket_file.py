@@ -69,13 +69,7 @@ class SocketFile:
     def _make_directory(self) -> None:
         folder = self.path.parent
         if folder.is_dir():
-            mode = folder.stat().st_mode
-            if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-                raise LocalError(
-                    "socket_directory_open",
-                    f"anybody may replace files in {folder}",
-                    f"chmod o-w {folder}, or choose another place with --socket",
-                )
+            _check_directory(folder)
             return
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=PRIVATE_DIRECTORY)
@@ -132,6 +126,29 @@ class SocketFile:
         sock.setblocking(False)
         self._identity = _identity(self.path)
         return sock
+
+
+def _check_directory(folder: Path) -> None:
+    """Raise LocalError if somebody else decides what stands in a directory."""
+    status = folder.lstat()
+    if stat.S_ISLNK(status.st_mode):
+        raise LocalError(
+            "socket_directory_is_link",
+            f"{folder} is a symbolic link",
+            "give the directory that it points to, with --socket",
+        )
+    if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+        raise LocalError(
+            "socket_directory_open",
+            f"anybody may replace files in {folder}",
+            f"chmod o-w {folder}, or choose another place with --socket",
+        )
+    if status.st_uid not in {0, os.geteuid()}:
+        raise LocalError(
+            "socket_directory_foreign",
+            f"{folder} belongs to user {status.st_uid}, who may replace what is in it",
+            "choose a directory of this user with --socket",
+        )
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

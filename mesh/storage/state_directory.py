@@ -113,6 +113,16 @@ class StateDirectory:
         self.close()
 
 
+def inspect_state(path: Path) -> None:
+    """Raise LocalError if a node would refuse to start on this directory; changes nothing."""
+    descriptor = _open_directory(path)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            _read_key(path / KEY_FILE, descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def next_boot_counter(rows: Rows, quarantined: int) -> int:
     """Return a number greater than that of any earlier start that the log can have known.
 

@@ -124,6 +124,19 @@ def test_directory_that_anybody_may_write_to_is_refused(path: Path) -> None:
     file.close()
 
 
+def test_a_linked_directory_is_refused(path: Path) -> None:
+    (path.parent.parent / "real").mkdir(parents=True)
+    path.parent.symlink_to(path.parent.parent / "real")
+    assert refusal(path).name == "socket_directory_is_link"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give directories away")
+def test_a_directory_of_another_user_is_refused(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    os.chown(path.parent, 4242, -1)
+    assert refusal(path).name == "socket_directory_foreign"
+
+
 def test_path_is_as_long_as_the_kernel_takes(tmp_path: Path) -> None:
     room = 107 - len(os.fsencode(tmp_path)) - 1
     file = SocketFile(str(tmp_path / ("s" * room)))
