@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mesh.core.membership.observers import RingObservers
+from mesh.core.node.node import Node
 from mesh.core.params import params_for
 from mesh.core.snapshot import Status
 from mesh.sim.engine import Conditions
@@ -171,3 +172,19 @@ def test_members_shown_are_bounded(meshes: MeshOf) -> None:
     small = replace(params_for("local"), membership=replace(LAN.membership, members_max=4))
     mesh = meshes(4, params=small)
     assert len(mesh["a"].members()) == 4
+
+
+def test_nothing_is_kept_of_the_link_to_a_node_that_was_forgotten(meshes: MeshOf) -> None:
+    short = replace(LAN, membership=replace(LAN.membership, forget_dead_s=120.0))
+    mesh = meshes(3, params=short)
+    c = mesh["c"].snapshot().id
+    a = mesh.world.hosts["a"].node
+    assert isinstance(a, Node)
+    assert a.participant is not None
+    routes = a.participant.transport.links.routes
+    mesh["c"].leave()
+    mesh.run(s=60)
+    assert c in routes
+    mesh.run(s=70)
+    assert c not in routes
+    assert len(routes) == 1

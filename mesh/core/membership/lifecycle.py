@@ -21,6 +21,8 @@ class Lifecycle:
         self._ground = ground
         self.lost: dict[NodeId, None] = {}
         """Who is down by a conclusion of this node alone."""
+        self.forgotten: list[NodeId] = []
+        """Who is in the table no more, until somebody has cleaned up after them."""
 
     def go_down(self, now: Now, member: Member, verdict: Verified[Verdict], *, local: bool) -> None:
         """Believe that a member has failed; a majority's word replaces one's own."""
@@ -113,3 +115,4 @@ class Lifecycle:
         ground.agenda.cancel(timer_key(PUBLISH, member.id))
         ground.agenda.cancel(member.edge_key)
         ground.table.remove(member)
+        self.forgotten.append(member.id)

@@ -267,6 +267,13 @@ class Membership:
             self._events = []
         return events
 
+    def take_forgotten(self) -> list[NodeId]:
+        """Remove and return who is no member any more, however it stood with them."""
+        forgotten = self._lifecycle.forgotten
+        if forgotten:
+            self._lifecycle.forgotten = []
+        return forgotten
+
     def echo_age_s(self, now: Now, peer: NodeId) -> float | None:
         """Return how long ago this peer was heard; None for never."""
         member = self._table.get(peer)

@@ -303,6 +303,8 @@ class Participant:
                     "new": str(event.new),
                 },
             )
+        for node in self.membership.take_forgotten():
+            self._forget(node)
         alive = self.membership.alive()
         if alive is not self.known_alive and alive != self.known_alive:
             before = dict.fromkeys(self.known_alive)
@@ -313,6 +315,12 @@ class Participant:
                     self.gossip.start_sync(now, peer)
             self.desk.handle_members_changed(now)
         self._advertise(now)
+
+    def _forget(self, node: NodeId) -> None:
+        """Keep nothing of a link to a node that is no member any more."""
+        self.strikes.pop(node, None)
+        for effect in self.bulk.forget(node):
+            self.outbox.put(effect)
 
     def _judge_again(self, now: Now) -> None:
         """Ranks have changed: somebody may take part no more, or have another say."""

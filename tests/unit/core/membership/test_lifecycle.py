@@ -31,9 +31,12 @@ def test_the_down_are_dead_after_the_grace_and_forgotten_after_days() -> None:
     ended = bench.membership.ended(bench.id("x"), BOOT)
     assert ended is not None
     assert ended.since == 3.0
+    assert bench.membership.take_forgotten() == []
     bench.run(101.0, OTHERS)
     assert bench.status("x") is None
     assert len(bench.gossip.held) == 1 + len(OTHERS)
+    assert bench.membership.take_forgotten() == [bench.id("x")]
+    assert bench.membership.take_forgotten() == []
 
 
 def test_those_who_left_are_forgotten_too() -> None:
