@@ -38,6 +38,11 @@ def keep(commands: BinaryIO, mark: bytes, proc: Path = Path("/proc")) -> None:
     for group in groups:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)
+    kill_all_marked(mark, proc)
+
+
+def kill_all_marked(mark: bytes, proc: Path = Path("/proc")) -> None:
+    """Kill every process with this mark in its environment, and those it starts meanwhile."""
     # What is killed may have started another just before: look until nothing is found.
     for _ in range(SWEEPS_MAX):
         if not kill_marked(mark, proc):

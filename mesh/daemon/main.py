@@ -195,6 +195,7 @@ def _check_rows(options: UpOptions, rows: Mapping[str, Mapping[bytes, bytes]]) -
     """Raise LocalError when the data directory belongs to another mesh than the one asked for."""
     known = rows.get("mesh", {}).get(b"")
     if known is None:
+        _check_memory(options, is_lost="fact" in rows)
         return
     genesis = decode_genesis_untrusted(known)
     mesh = mesh_id_of(genesis.payload)
@@ -212,6 +213,20 @@ def _check_rows(options: UpOptions, rows: Mapping[str, Mapping[bytes, bytes]]) -
             "profile_is_fixed",
             f"the profile of this mesh is {profile!r}",
             "leave --profile out: it is chosen when a mesh is founded",
+        )
+
+
+def _check_memory(options: UpOptions, *, is_lost: bool) -> None:
+    """Raise LocalError when a node that was a member no longer knows of which mesh.
+
+    Without a way in it would found another mesh under its old key, and work there alone.
+    """
+    if is_lost and options.join is None and not options.seeds:
+        raise LocalError(
+            "mesh_forgotten",
+            "this data directory is a node's, but what it says of its mesh is damaged or deleted",
+            "join again: mesh up --join TICKET, with a new ticket of another member; "
+            "or move the directory away to start as a new node",
         )
 
 
@@ -246,6 +261,7 @@ def _setup(
 async def _run(options: UpOptions) -> int:
     with ExitStack() as stack:
         state = stack.enter_context(StateDirectory(data_directory(options)))
+        _check_memory(options, is_lost=state.has_lost_log)
         key = state.key()
         log, rows = state.open_log()
         return await _serve(options, key, log, rows)

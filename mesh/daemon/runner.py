@@ -2,7 +2,8 @@
 
 Each command leads a process group of its own. When it has ended, by itself or not, whatever is
 left of its group is killed: a task that is finished has no processes. It is waited for without
-being reaped first, so that its number can not be taken by another process in between.
+being reaped first, so that its number can not be taken by another process in between. When it was
+stopped, what has left its group goes too: it is known by a mark in its environment.
 
 If the runner itself is killed, the keeper process ends the groups (see keeper.py).
 """
@@ -25,6 +26,8 @@ from mesh.core.errors import LocalError
 from mesh.daemon import keeper
 
 READ_BYTES = 65_536
+RUN_MARK = "MESH_RUN"
+"""Tells the processes of one command from those of the next."""
 
 
 class Ending(StrEnum):
@@ -88,7 +91,8 @@ class Runner:
         after the grace or once `hurry` is set, SIGKILL. Raises LocalError if the command can not
         be started.
         """
-        process = await self._start(argv, environment)
+        mark = secrets.token_hex(16)
+        process = await self._start(argv, {**environment, RUN_MARK: mark})
         captured = _Captured()
         ending = Ending.CANCELED
         try:
@@ -100,6 +104,8 @@ class Runner:
                     ending = await _first_of(process, cancel, captured.overflowed)
                 finally:
                     await self._end(process, hurry, at_once=ending is Ending.EXITED)
+                    if ending is not Ending.EXITED:
+                        await _end_runaways(mark)
                 pipes.cancel_scope.deadline = trio.current_time() + self._bounds.drain_s
         finally:
             with trio.CancelScope(shield=True):
@@ -212,6 +218,13 @@ class Runner:
         assert not self._groups, "commands are still running"
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(self._dismiss_keeper)
+
+
+async def _end_runaways(mark: str) -> None:
+    """Kill what a stopped command has left behind outside its group."""
+    named = f"{RUN_MARK}={mark}".encode()
+    with trio.CancelScope(shield=True):
+        await trio.to_thread.run_sync(keeper.kill_all_marked, named)
 
 
 async def _cancel_once(event: trio.Event, scope: trio.CancelScope) -> None:

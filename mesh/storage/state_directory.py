@@ -41,6 +41,11 @@ class StateDirectory:
             os.close(self._descriptor)
             raise
 
+    @property
+    def has_lost_log(self) -> bool:
+        """Whether a node was here whose log is gone; its key says so."""
+        return (self.path / KEY_FILE).exists() and not (self.path / LOG_FILE).exists()
+
     def key(self) -> bytes:
         """Return the node's secret key of 32 bytes, made at the first start."""
         with contextlib.suppress(FileNotFoundError):

@@ -70,7 +70,7 @@ async def test_input_output_errors_and_exit_code() -> None:
 async def test_the_environment_is_the_given_one_and_arguments_are_no_shell() -> None:
     finished = await run("env", environment={**ENVIRONMENT, "MESH_TASK_ID": "7 $(id)"})
     names = sorted(line.partition(b"=")[0] for line in finished.stdout.splitlines())
-    assert names == [b"MESH_RUNNER", b"MESH_TASK_ID", b"PATH"]
+    assert names == [b"MESH_RUN", b"MESH_RUNNER", b"MESH_TASK_ID", b"PATH"]
     assert b"MESH_TASK_ID=7 $(id)\n" in finished.stdout
     assert (await run("echo", "$(id); *")).stdout == b"$(id); *\n"
 
@@ -137,6 +137,18 @@ async def test_cancelling_ends_the_whole_family(fifo: Path) -> None:
     assert (finished[0].ending, finished[0].exit_code) == (Ending.CANCELED, -signal.SIGTERM)
     wait_gone(leader)
     wait_gone(grandchild)
+
+
+async def test_cancelling_ends_also_what_has_left_the_family(fifo: Path) -> None:
+    """Found with work that has a child in another session: it outlived a lost claim for ever."""
+    program = f"setsid sh -c 'echo $$ >{fifo}; exec sleep 1000' & wait"
+    cancel = trio.Event()
+    async with Runner() as runner, trio.open_nursery() as nursery:
+        nursery.start_soon(runner.run, ["sh", "-c", program], b"", ENVIRONMENT, cancel)
+        nursery.start_soon(runner.run, ["sleep", "0.5"], b"", ENVIRONMENT, trio.Event())
+        (escaped,) = await pids_in(fifo, 1)
+        cancel.set()
+    wait_gone(escaped)
 
 
 async def test_a_command_may_use_its_grace(fifo: Path) -> None:

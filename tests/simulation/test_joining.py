@@ -192,3 +192,40 @@ def test_a_late_joiner_gets_many_facts_over_a_stream() -> None:
     took = mesh.run_until(mesh.converged, 20)
     assert took < 5
     assert len(mesh["b"].snapshot().tasks) == 120
+
+
+def test_a_member_that_lost_its_log_but_not_its_key_comes_back_above_its_old_boots() -> None:
+    """Its first boot number would be one that is over: nobody would answer it, ever."""
+    mesh = founded(count=3)
+    invited(mesh, uses=2)
+    for name in "bc":
+        mesh.world.start(name)
+    mesh.run_until(mesh.everyone_sees_everyone, 10)
+    for _ in range(3):
+        mesh.restart("b")
+        mesh.run(s=1)
+    mesh["c"].submit("build")
+    mesh.run_until(lambda: mesh["b"].view("build") is not None, 10)
+    mesh.kill("b")
+    mesh.world.hosts["b"].disk.destroy()
+    mesh.world.start("b")
+    mesh.run_until(mesh.everyone_sees_everyone, 10)
+    mesh.run_until(mesh.converged, 10)
+    assert mesh["b"].view("build") is not None
+
+
+def test_a_member_whose_count_of_starts_is_damaged_comes_back_above_its_old_boots() -> None:
+    mesh = founded(count=2)
+    invited(mesh)
+    mesh.world.start("b")
+    mesh.run_until(mesh.everyone_sees_everyone, 10)
+    for _ in range(3):
+        mesh.restart("b")
+        mesh.run(s=1)
+    before = mesh["b"].snapshot().boot
+    mesh.kill("b")
+    mesh.world.hosts["b"].disk.rows.pop("boot")
+    mesh.world.start("b")
+    mesh.run_until(mesh.everyone_sees_everyone, 10)
+    mesh.run_until(mesh.converged, 10)
+    assert mesh["b"].snapshot().boot > before

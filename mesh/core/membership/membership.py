@@ -189,6 +189,11 @@ class Membership:
         return self._court.is_isolated
 
     @property
+    def former_boot(self) -> Boot:
+        """The greatest boot in which this node has signed what was restored, 0 without any."""
+        return self._own.former_boot
+
+    @property
     def rival_boot(self) -> Boot | None:
         """A boot that somebody else signed with this node's key, at or above our own."""
         return self._own.rival_boot

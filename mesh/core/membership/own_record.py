@@ -53,6 +53,11 @@ class OwnRecord:
         """The boot and incarnation signed last."""
         return self.fact.boot, self.fact.incarnation
 
+    @property
+    def former_boot(self) -> Boot:
+        """The greatest boot of this node in what was restored; 0 without any, or once started."""
+        return max((verified.fact.boot for verified in self._former.values()), default=Boot(0))
+
     def start(self, now: Now) -> None:
         """Say for the first time in this boot: I am here."""
         check_size(self.fact)

@@ -19,6 +19,7 @@ from mesh.core.effects import (
 )
 from mesh.core.errors import LocalError, Refusal, RemoteError
 from mesh.core.gossip.gossip import Family
+from mesh.core.identity import NodeId
 from mesh.core.instants import NEVER, Instant, Now, later, wall_text
 from mesh.core.node.participant import Participant
 from mesh.core.node.setup import NodeSetup, Rows
@@ -70,14 +71,19 @@ class Admissions:
             rng=self.setup.rng,
             wall=now.wall,
             contacts=self._contacts(),
+            presence=self._presence,
         )
         self.joins[stream] = (Admitter(parts), later(now.instant, JOIN_LIMIT_S))
 
     def _contacts(self) -> tuple[SignedFact, ...]:
-        membership = self.participant.membership
-        nodes = (self.participant.author.id, *membership.alive()[: CONTACTS_MAX - 1])
-        presences = (membership.presence(node) for node in nodes)
-        return tuple(presence.signed for presence in presences if presence is not None)
+        alive = self.participant.membership.alive()
+        nodes = (self.participant.author.id, *alive[: CONTACTS_MAX - 1])
+        presences = (self._presence(node) for node in nodes)
+        return tuple(presence for presence in presences if presence is not None)
+
+    def _presence(self, node: NodeId) -> SignedFact | None:
+        presence = self.participant.membership.presence(node)
+        return None if presence is None else presence.signed
 
     def receive_untrusted(self, now: Now, stream: StreamId, data: bytes) -> list[Effect]:
         """Go on with a join; raises RemoteError, then the stream is to be closed."""

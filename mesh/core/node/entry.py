@@ -18,18 +18,26 @@ from mesh.core.effects import (
 from mesh.core.errors import LocalError, RemoteError
 from mesh.core.gossip.gossip import Family
 from mesh.core.gossip.journal import ROW_KIND, row_key
-from mesh.core.identity import Address, MeshId, node_id
+from mesh.core.identity import Address, Boot, MeshId, node_id
 from mesh.core.instants import NEVER, Instant, Now, later
+from mesh.core.membership.facts import Presence
 from mesh.core.node.setup import NodeSetup
 from mesh.core.trust.founding import MeshPlan, found
 from mesh.core.trust.joining import Joined, Joiner, JoinParts, JoinWish
 from mesh.core.trust.tickets import Ticket, parse_ticket
-from mesh.core.wire.envelope import SignedFact
+from mesh.core.wire.envelope import (
+    Contexts,
+    SignedFact,
+    Verifier,
+    decode_signed_fact_untrusted,
+)
 
 JOIN_MARK = b"J"
 DIAL_LIMIT_S = 10.0
 NEXT_ADDRESS_S = 0.05
 ADDRESSES_MAX = 64
+NO_BOOT = Boot(0)
+PRESENCE_CONTEXTS: Contexts = {Presence.CONTEXT: Presence}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,8 @@ class Granted:
 
     rows: tuple[Row, ...]
     contacts: tuple[bytes, ...] = ()
+    former: Boot = NO_BOOT
+    """The greatest boot of this node that the mesh knows: its disk may have forgotten it."""
 
 
 def fact_row(signed: SignedFact) -> Row:
@@ -150,7 +160,23 @@ class Entry:
     def _rows(self, joined: Joined) -> Granted:
         genesis = joined.trust.genesis.signed.encode()
         records = [fact_row(record.signed) for record in joined.trust.records()]
-        return Granted((Row("mesh", b"", genesis), *records), joined.contacts)
+        rows = (Row("mesh", b"", genesis), *records)
+        return Granted(rows, joined.contacts, self._former_boot(joined))
+
+    def _former_boot(self, joined: Joined) -> Boot:
+        """Return the boot of an own presence among the contacts, 0 if there is none."""
+        verifier = Verifier(self.setup.suite, joined.mesh)
+        own = self.setup.suite.public_key(self.setup.key)
+        former = NO_BOOT
+        for contact in joined.contacts:
+            try:
+                signed = decode_signed_fact_untrusted(contact, joined.mesh)
+                if signed.author == own:
+                    fact = verifier.open_untrusted(signed, PRESENCE_CONTEXTS).fact
+                    former = max(former, fact.boot)
+            except RemoteError:
+                continue
+        return former
 
     def _refused(self, now: Now, refusal: LocalError) -> list[Effect]:
         assert self._asked is not None

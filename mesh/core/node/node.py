@@ -28,7 +28,7 @@ from mesh.core.effects import (
     StreamId,
 )
 from mesh.core.errors import LocalError, RemoteError
-from mesh.core.identity import boot_counter, mint_boot, node_id
+from mesh.core.identity import Boot, boot_counter, mint_boot, node_id
 from mesh.core.inputs import (
     ClientGone,
     CommandReceived,
@@ -55,7 +55,7 @@ from mesh.core.node.contact import Contact
 from mesh.core.node.entry import JOIN_MARK, Entry, Granted, found_mesh
 from mesh.core.node.participant import Participant
 from mesh.core.node.queries import Queries
-from mesh.core.node.setup import NodeSetup, last_start
+from mesh.core.node.setup import BOOT_ROW_BYTES, NodeSetup, last_start
 from mesh.core.node.views import Viewer
 from mesh.core.outbox import Outbox
 from mesh.core.snapshot import Snapshot
@@ -96,11 +96,10 @@ class Node:
 
     def start(self, now: Now) -> list[Effect]:
         """Begin: nothing leaves before the number of this boot is on disk."""
-        counter = boot_counter(self.boot)
-        if counter == 0:
+        if boot_counter(self.boot) == 0:
             # With a number that was used before, this node would contradict what it has signed.
             return [Halt("the number of this node's last start is damaged on disk", START_AFRESH)]
-        number = self.outbox.commit(Row("boot", b"", counter.to_bytes(8, "big")))
+        number = self.outbox.commit(self._boot_row())
         if "mesh" in self.rows:
             self._born = number
         elif self.setup.founding is not None:
@@ -281,7 +280,18 @@ class Node:
     def _take_grant(self, granted: Granted | None) -> None:
         if granted is not None and self._granted is None:
             self._granted = granted
-            self._born = self.outbox.commit(*granted.rows)
+            self._rise_above(granted.former)
+            self._born = self.outbox.commit(*granted.rows, self._boot_row())
+
+    def _rise_above(self, former: Boot) -> bool:
+        """Take a boot above one that was signed already; returns whether that was needed."""
+        if former < self.boot:
+            return False
+        self.boot = mint_boot(boot_counter(former) + 1, self.boot)
+        return True
+
+    def _boot_row(self) -> Row:
+        return Row("boot", b"", boot_counter(self.boot).to_bytes(BOOT_ROW_BYTES, "big"))
 
     # ---- becoming a member
 
@@ -308,6 +318,13 @@ class Node:
         if participant.removals.is_expelled:
             self.outbox.put(REMOVED)
             return
+        if not participant.trust.chain(participant.author.public_key):
+            self._join_again(now)
+            return
+        if self._rise_above(participant.membership.former_boot):
+            # The rows that count the starts were damaged, what was signed then is not.
+            self._born = self.outbox.commit(self._boot_row())
+            return
         self.participant = participant
         self.queries = Queries(self.setup, participant, now.instant)
         self.admissions = Admissions(self.setup, participant, rows)
@@ -320,6 +337,14 @@ class Node:
         self._meet(now, participant)
         self._extend(self.contact.start(now))
         self.outbox.notify("node", {"state": "member", "mesh": participant.verifier.mesh.hex()})
+
+    def _join_again(self, now: Now) -> None:
+        """The disk no longer proves that this node is a member; raises LocalError if nobody can."""
+        if self._granted is not None or (self.setup.ticket is None and not self.setup.seeds):
+            lost = "what proves that this node is a member is damaged on disk"
+            raise LocalError("certificate_damaged", lost, START_AFRESH)
+        self._entry = Entry(self.setup, self._stream_ids)
+        self._extend(self._entry.start(now))
 
     def _meet(self, now: Now, participant: Participant) -> None:
         """Take over the presences that came with a grant."""

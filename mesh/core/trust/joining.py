@@ -10,6 +10,7 @@ Both machines raise RemoteError for foreign bytes that are wrong; the stream is 
 an answer, and neither side has learned anything.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -18,7 +19,7 @@ from mesh.core.crypto.keys import check_public_key
 from mesh.core.crypto.suite import SigningKey, Suite
 from mesh.core.effects import Row
 from mesh.core.errors import LocalError, Refusal, RemoteError
-from mesh.core.identity import MeshId, PublicKey
+from mesh.core.identity import MeshId, NodeId, PublicKey, node_id
 from mesh.core.instants import WallTime
 from mesh.core.rng import Rng
 from mesh.core.trust.exchange import (
@@ -305,6 +306,8 @@ class AdmitParts:
     wall: WallTime
     contacts: tuple[SignedFact, ...] = ()
     certificate_ttl_s: int = 0
+    presence: Callable[[NodeId], SignedFact | None] = lambda _node: None
+    """What is held of a newcomer that was here before: its new boot has to be greater."""
 
 
 class Admitter:
@@ -426,14 +429,19 @@ class Admitter:
         return (row,), facts
 
     def _grant(self, newcomer: PublicKey) -> bytes:
-        """Return the frame with the newcomer's chain, and as many contacts as fit with theirs."""
+        """Return the frame with the newcomer's chain, and as many contacts as fit with theirs.
+
+        The first contact of one that was here before is itself as it was then.
+        """
         parts, trust = self._parts, self._parts.trust
         own = [*trust.chain(newcomer), *trust.chain(parts.author.public_key)]
         own += [admin for admin in trust.admins() if admin.fact.key == newcomer]
         records = {record.id: record.signed.encode() for record in own}
         contacts: list[bytes] = []
         room = GRANT_BYTES_MAX - 16 - sum(len(record) + 3 for record in records.values())
-        for contact in parts.contacts[:CONTACTS_MAX]:
+        former = parts.presence(node_id(newcomer))
+        known = parts.contacts if former is None else (former, *parts.contacts)
+        for contact in known[:CONTACTS_MAX]:
             encoded = contact.encode()
             chain = {
                 record.id: record.signed.encode()
