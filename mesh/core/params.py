@@ -113,6 +113,12 @@ class GossipParams:
     spread_bytes_s: float = tunable(8_000, 500, 1e9, "gossip sustained")
     spread_burst_bytes: float = tunable(128_000, 2_000, 1e9, "gossip in one burst")
     seen_max: int = tunable(16_384, 64, 1_000_000, "ids remembered of facts that were not kept")
+    author_facts_s: float = tunable(
+        4.0, 0.1, 10_000, "membership facts taken from one author per second, sustained"
+    )
+    author_facts_burst: float = tunable(
+        128.0, 4, 100_000, "and at once: a node that observes a lost rack says so about each"
+    )
     parked_max: int = tunable(
         256, 1, 65_536, "facts kept until their author's certificate has arrived"
     )

@@ -216,6 +216,31 @@ def test_a_relay_to_nobody_and_over_budget_is_refused(trio_mesh: Mesh) -> None:
     assert refused(trio_mesh, "c")["over_cap"] >= 10
 
 
+def test_a_member_that_never_stops_talking_is_heard_at_a_bounded_rate(trio_mesh: Mesh) -> None:
+    b, c = participant_of(trio_mesh, "b"), participant_of(trio_mesh, "c")
+    presence = b.membership.own_presence
+    assert presence is not None
+    burst = int(c.params.gossip.author_facts_burst)
+    for raised in range(1, 3 * burst):
+        fact = replace(presence.fact, incarnation=Incarnation(raised * 2))
+        gossip_members(trio_mesh, "b", "c", b.author.sign([fact])[0].signed)
+    assert refused(trio_mesh, "c")["over_cap"] >= burst
+    trio_mesh.run(s=30)
+    assert trio_mesh.everyone_sees_everyone()
+
+
+def test_old_words_of_a_member_posted_again_do_not_silence_it(trio_mesh: Mesh) -> None:
+    a, c = participant_of(trio_mesh, "a"), participant_of(trio_mesh, "c")
+    presence = a.membership.own_presence
+    assert presence is not None
+    newest = replace(presence.fact, incarnation=Incarnation(5000))
+    gossip_members(trio_mesh, "a", "c", a.author.sign([newest])[0].signed)
+    for old in range(1000, 1000 + 2 * int(c.params.gossip.author_facts_burst)):
+        fact = replace(presence.fact, incarnation=Incarnation(old))
+        gossip_members(trio_mesh, "b", "c", a.author.sign([fact])[0].signed)
+    assert "over_cap" not in refused(trio_mesh, "c")
+
+
 def test_one_peer_does_not_use_up_what_is_relayed_for_all(trio_mesh: Mesh) -> None:
     to_a = Relay(participant_of(trio_mesh, "a").author.id, b"\x01" * 1000)
     for _ in range(80):

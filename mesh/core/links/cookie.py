@@ -16,7 +16,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from enum import Enum
 
-from mesh.core.bucket import Bucket
+from mesh.core.bucket import Bucket, Buckets
 from mesh.core.errors import Refusal, RemoteError
 from mesh.core.identity import Address, MeshId
 from mesh.core.instants import Instant
@@ -59,26 +59,20 @@ class Doorkeeper:
     secret: bytes
     """Known to nobody else; 32 bytes of this boot."""
     params: LinkParams
-    _sources: OrderedDict[Address, Bucket] = field(default_factory=OrderedDict)
-    _all: Bucket | None = None
+    _sources: Buckets[Address] = field(init=False)
+    _all: Bucket = field(init=False)
+
+    def __post_init__(self) -> None:
+        each, total = self.params.hello_per_source_s, self.params.hello_total_s
+        self._sources = Buckets(each, each, self.params.sources_max)
+        self._all = Bucket(total, total)
 
     def welcome(self, now: Instant, source: Address, cookie: bytes | None) -> Welcome:
         """Return what to do with a greeting from `source`."""
-        if self._all is None:
-            rate = self.params.hello_total_s
-            self._all = Bucket(rate, rate)
         is_proved = cookie is not None and self._is_true(now, source, cookie)
         if not is_proved and not self._all.take(now, 1):
             return Welcome.COOKIE_FIRST
-        return Welcome.HEARD if self._of(source).take(now, 1) else Welcome.TURNED_AWAY
-
-    def _of(self, source: Address) -> Bucket:
-        rate = self.params.hello_per_source_s
-        bucket = self._sources.pop(source, None) or Bucket(rate, rate)
-        self._sources[source] = bucket
-        if len(self._sources) > self.params.sources_max:
-            self._sources.popitem(last=False)
-        return bucket
+        return Welcome.HEARD if self._sources.take(now, source, 1) else Welcome.TURNED_AWAY
 
     def cookie(self, now: Instant, source: Address) -> bytes:
         """Return the cookie for a source, good for one to two minutes."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mesh.core.bucket import Buckets
 from mesh.core.claims.desk import Desk
 from mesh.core.claims.dominance import counts, dominating_ids
 from mesh.core.claims.facts import CLAIM_CONTEXTS, Evidence, TaskFact
@@ -83,6 +84,12 @@ class Participant:
     kinds: tuple[str, ...] = ()
     """The kinds for which this node last advertised waiting agents."""
     known_alive: tuple[NodeId, ...] = ()
+    _said: Buckets[NodeId] = field(init=False)
+    """How many membership facts of each author have been taken lately."""
+
+    def __post_init__(self) -> None:
+        limits, members_max = self.params.gossip, self.params.membership.members_max
+        self._said = Buckets(limits.author_facts_s, limits.author_facts_burst, members_max)
 
     # ---- what gossip asks (Receiver)
 
@@ -108,9 +115,14 @@ class Participant:
             return self._accept_task(now, verified, relay)
         if family is Family.TASKS:
             return self._accept_evidence(now, verified)
+        if not self._said.has(now.instant, verified.author):
+            raise RemoteError(Refusal.OVER_CAP, f"membership facts of {verified.author.hex()[:16]}")
         if isinstance(fact, Presence):
             self.transport.links.check(fact.link_key)
         kept = self.membership.accept(now, verified)
+        if kept:
+            # Old facts of somebody, posted again by another, must not use up what is its own.
+            self._said.take(now.instant, verified.author, 1)
         if kept and isinstance(fact, Presence):
             self.learn(now, verified)
         return kept

@@ -1,12 +1,11 @@
 """Datagrams of a node: seals what its parts want to send, opens what comes in, greets strangers."""
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mesh.core.bucket import Bucket
+from mesh.core.bucket import Bucket, Buckets
 from mesh.core.effects import Effect, SendDatagram
 from mesh.core.errors import Refusal, RemoteError
 from mesh.core.gossip.messages import Push
@@ -73,13 +72,18 @@ class Transport:
     _received_bytes: int = 0
     _door: Doorkeeper = field(init=False)
     _greeted: Greeted = field(init=False)
-    _relays: OrderedDict[NodeId | None, Bucket] = field(default_factory=OrderedDict)
-    """What each peer may have relayed, and under None what all of them may."""
+    _relays: Buckets[NodeId] = field(init=False)
+    """What each peer may have relayed."""
+    _relayed: Bucket = field(init=False)
+    """What all of them together may."""
 
     def __post_init__(self) -> None:
         secret = hashlib.blake2b(b"mesh/cookie/1", digest_size=32, key=self.links.key).digest()
         self._door = Doorkeeper(secret, self.params)
         self._greeted = Greeted(self.params.sources_max)
+        rate, share = self.params.relay_bytes_s, self.params.relay_bytes_s * self.params.relay_share
+        self._relays = Buckets(share, share, self.params.sources_max)
+        self._relayed = Bucket(rate, rate)
 
     def count(self, name: str, by: int = 1) -> None:
         """Add to a counter shown in status."""
@@ -156,21 +160,14 @@ class Transport:
         """Forward a datagram for a peer, within the budget for others' traffic."""
         if request.target not in self.links.routes:
             raise RemoteError(Refusal.UNKNOWN_SENDER, "no route to the target of a relay")
-        size, rate = len(request.datagram), self.params.relay_bytes_s
-        if not self._relay_budget(sender, rate * self.params.relay_share).take(now.instant, size):
+        size = len(request.datagram)
+        if not self._relays.take(now.instant, sender, size):
             raise RemoteError(Refusal.OVER_CAP, "bytes relayed for one peer")
-        if not self._relay_budget(None, rate).take(now.instant, size):
+        if not self._relayed.take(now.instant, size):
             raise RemoteError(Refusal.OVER_CAP, "relayed bytes")
         self.count("relayed")
         relayed = Relayed(request.datagram)
         return self._carry(now.instant, request.target, relayed.KIND, relayed.encode())
-
-    def _relay_budget(self, sender: NodeId | None, rate: float) -> Bucket:
-        bucket = self._relays.pop(sender, None) or Bucket(rate, rate)
-        self._relays[sender] = bucket
-        if len(self._relays) > self.params.sources_max:
-            self._relays.popitem(last=False)
-        return bucket
 
     def _carry(self, now: Instant, peer: NodeId, kind: int, body: bytes) -> list[Effect]:
         return self._send_directly(now, peer, [(kind, body)])
