@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tests.faults.namespace import Namespace
 from tests.faults.switch import Link
@@ -94,16 +94,16 @@ class Lab:
         )
         self._answer()
 
-    def _answer(self) -> dict[str, int]:
+    def _answer(self) -> dict[str, Any]:
         assert self._switch is not None
         assert self._switch.stdout is not None
         line = self._switch.stdout.readline()
         if not line:
             raise OSError("the switch has ended")
-        answer: dict[str, int] = json.loads(line)
+        answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def _order(self, **order: object) -> dict[str, int]:
+    def _order(self, **order: object) -> dict[str, Any]:
         assert self._switch is not None
         assert self._switch.stdin is not None
         self._switch.stdin.write(json.dumps(order).encode() + b"\n")
@@ -143,6 +143,11 @@ class Lab:
     def counters(self) -> dict[str, int]:
         """Return what the switch has counted: packets, bytes, lost, found, overrun, nowhere."""
         return {"found": 0, "lost": 0, "overrun": 0} | self._order(order="count")
+
+    def samples(self) -> list[str]:
+        """Return the last datagrams of anybody, their UDP payloads in hex."""
+        found: list[str] = self._order(order="samples")["samples"]
+        return found
 
     def _stop_switch(self) -> None:
         if self._switch is None:

@@ -15,11 +15,13 @@ import random
 import select
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
 PACKET_BYTES = 2048
+UDP = 17
+SAMPLES = 512
 TURN = 64
 """Packets read from one device before the next has its turn."""
 WAITING_MAX = 50_000
@@ -52,18 +54,24 @@ class Switch:
     needles: list[bytes] = field(default_factory=list)
     under_way: list[tuple[float, int, int, bytes]] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
+    samples: deque[bytes] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+    """The last UDP payloads, of whomever."""
     order: int = 0
 
     def take(self, number: int, packet: bytes) -> None:
         """Decide about one packet."""
+        if packet[0] >> 4 != 4:
+            return  # the kernel greets every card over IPv6
         self.counters["packets"] += 1
         self.counters["bytes"] += len(packet)
+        if packet[9] == UDP:
+            self.samples.append(packet[28:])
         if self.needles and any(needle in packet for needle in self.needles):
             self.counters["found"] += 1
         target = self.cables.get(number)
         if target is None:
             target = self.places.get(packet[16:20])
-        if target is None or packet[0] >> 4 != 4:
+        if target is None:
             self.counters["nowhere"] += 1
             return
         link = self.links.get((number, target), CLEAR)
@@ -93,8 +101,8 @@ class Switch:
             self.give(target, packet)
         return max(0.0, self.under_way[0][0] - now) if self.under_way else None
 
-    def obey(self, order: dict[str, Any]) -> dict[str, int]:
-        """Carry out one order; returns all counters."""
+    def obey(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Carry out one order; returns all counters, or what was asked for."""
         match order["order"]:
             case "rule":
                 link = Link(**order["link"])
@@ -108,6 +116,8 @@ class Switch:
                 self.counters["found"] = 0
             case "count":
                 pass
+            case "samples":
+                return {"samples": [sample.hex() for sample in self.samples]}
             case other:
                 raise ValueError(f"no such order: {other}")
         return dict(self.counters)

@@ -1,0 +1,98 @@
+"""Junk for one node from far outside: a second network card whose every packet is ours.
+
+The flooder holds the other end of a TUN device in the node's namespace. So it can send from any
+address in the world, nothing of it crosses the network of the other nodes, and whatever the node
+sends to those addresses comes back here and is counted.
+
+    python -m tests.faults.flood '{"device": 5, "per_s": 20000, ...}'
+"""
+
+import json
+import os
+import random
+import struct
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+HEAD = struct.Struct("!BBHHHBBH4s4s")
+UDP = struct.Struct("!HHHH")
+PACKET_BYTES = 2048
+PATTERNS = 2000
+"""Different packets, sent in turn."""
+PAUSE_S = 0.001
+SHORTEST = 64
+"""Bits are flipped in real datagrams behind no more than this many bytes, so that all see it."""
+
+
+def checksum(head: bytes) -> int:
+    """Return the checksum of an IP header."""
+    total: int = sum(struct.unpack(f"!{len(head) // 2}H", head))
+    total = (total & 0xFFFF) + (total >> 16)
+    return ~(total + (total >> 16)) & 0xFFFF
+
+
+def packet(source: bytes, target: bytes, port: int, data: bytes) -> bytes:
+    """Return a UDP packet from a made-up port; its UDP checksum is left out, as IPv4 allows."""
+    length = HEAD.size + UDP.size + len(data)
+    head = HEAD.pack(0x45, 0, length, 0, 0, 64, 17, 0, source, target)
+    head = HEAD.pack(0x45, 0, length, 0, 0, 64, 17, checksum(head), source, target)
+    return head + UDP.pack(40_000, port, UDP.size + len(data), 0) + data
+
+
+def junk(rng: random.Random, samples: Sequence[bytes], how: str) -> bytes:
+    """Return random bytes, or a real datagram with one bit flipped, or one as it was."""
+    if how == "random" or not samples:
+        return rng.randbytes(rng.randrange(1, 1233))
+    data = bytearray(rng.choice(samples))
+    if how == "mutated":
+        place = rng.randrange(min(len(data), SHORTEST))
+        data[place] ^= 1 << rng.randrange(8)
+    return bytes(data)
+
+
+def flood(plan: dict[str, Any]) -> dict[str, int]:
+    """Send at a steady rate for a while, and count what comes back."""
+    rng = random.Random(plan["seed"])
+    device, target = plan["device"], bytes.fromhex(plan["target"])
+    samples = [bytes.fromhex(sample) for sample in plan["samples"]]
+    packets = [
+        packet(
+            b"\x0a\x3c" + rng.randbytes(2), target, plan["port"], junk(rng, samples, plan["how"])
+        )
+        for _ in range(PATTERNS)
+    ]
+    counts = {"sent": 0, "sent_bytes": 0, "refused": 0, "replies": 0, "reply_bytes": 0}
+    begun = time.monotonic()
+    while (elapsed := time.monotonic() - begun) < plan["lasts_s"]:
+        due = int(elapsed * plan["per_s"]) - counts["sent"] - counts["refused"]
+        for _ in range(due):
+            data = packets[(counts["sent"] + counts["refused"]) % PATTERNS]
+            try:
+                os.write(device, data)
+            except OSError:
+                counts["refused"] += 1
+                continue
+            counts["sent"] += 1
+            counts["sent_bytes"] += len(data)
+        _hear(device, counts)
+        time.sleep(PAUSE_S)
+    time.sleep(0.5)
+    _hear(device, counts)
+    return counts
+
+
+def _hear(device: int, counts: dict[str, int]) -> None:
+    while True:
+        try:
+            data = os.read(device, PACKET_BYTES)
+        except OSError:
+            return
+        if data[0] >> 4 == 4:  # the kernel itself greets every card over IPv6
+            counts["replies"] += 1
+            counts["reply_bytes"] += len(data)
+
+
+if __name__ == "__main__":
+    print(json.dumps(flood(json.loads(sys.stdin.read()))))
