@@ -176,7 +176,11 @@ def bridge_of_halves(scale: Scale) -> Outcome:
             mesh.lab.cut(left, right)
             time.sleep(90 if scale is Scale.FULL else 8)
             across = _works_across(mesh.node(left[0]), mesh.node(right[0]))
-    figures = _not_seen_down(seen, across)
+    figures = (
+        Figure("believed down for a moment", seen.down),
+        Figure("the longest", max(seen.healed, default=0.0), "s", at_most=10.0),
+        *_not_seen_down(seen, across)[1:],
+    )
     return Outcome(figures, f"{len(left)} - 1 - {len(right)} nodes, only {middle} reaches all")
 
 
@@ -250,6 +254,12 @@ FAULTS = (
     Fault("one-way-link", "one node does not hear another", APART, one_way, NEEDS),
     Fault("broken-pairs", "every node has lost its link to one other", APART, broken_pairs, NEEDS),
     Fault("bridge", "two nodes meet only through a third", APART, bridge, NEEDS),
-    Fault("bridge-of-halves", "two halves meet only in one node", APART, bridge_of_halves, NEEDS),
+    Fault(
+        "bridge-of-halves",
+        "two halves meet only in one node",
+        "nobody who can be reached through others is declared dead; work goes through",
+        bridge_of_halves,
+        NEEDS,
+    ),
     Fault("flapping", "links go and come every second", APART, flapping, NEEDS),
 )

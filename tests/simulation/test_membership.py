@@ -88,6 +88,23 @@ def test_m22_nodes_that_do_not_observe_each_other_find_a_way_round_too(meshes: M
     )
 
 
+def test_m22_halves_that_meet_in_one_node_only_declare_nobody_dead(meshes: MeshOf) -> None:
+    mesh = meshes(20, params=LAN)
+    mesh.run(s=5)
+    rest = mesh.rest("a")
+    left, right = mesh.world.addresses(rest[:9]), mesh.world.addresses(rest[9:])
+    for source, target in ((left, right), (right, left)):
+        mesh.world.add_rule(Between(source, target, lambda _: Drop()))
+    for _ in range(20):
+        mesh.run(s=2)
+        for person in mesh.running():
+            assert Status.DEAD not in person.members().values()
+    # A majority of observers may be on the far side: a verdict is refuted, and then remembered.
+    assert max(map(incarnation_of, mesh.running())) <= 4
+    mesh[rest[0]].claim("build")
+    mesh.run_until(lambda: mesh[rest[-1]].owner("build") == rest[0], 15)
+
+
 def test_one_way_loss_does_not_hide_behind_what_still_arrives(meshes: MeshOf) -> None:
     mesh = meshes(5, params=LAN)
     mesh.world.add_rule(OneWay(mesh.world.addresses(mesh.rest("e")), mesh.world.addresses(["e"])))

@@ -25,6 +25,9 @@ from mesh.core.wire.envelope import SignedFact, decode_signed_fact_untrusted
 
 EARLY_RESENDS = 4
 VOUCHERS_ASKED = 2
+ASKED_AROUND = 8
+UNDECIDED_RESENDS = 3
+"""After so many resends an ordinary vote is over."""
 ASKERS_MAX = 32
 """Who waits to hear whether one member is reached; whoever asks beyond asks again."""
 
@@ -45,6 +48,10 @@ class Court:
         return looks_isolated(len(edges.members), edges.dead_count, len(self._lifecycle.lost))
 
     # -- my own accusation
+
+    def accuses(self, member: Member) -> bool:
+        """Whether my accusation of a member stands."""
+        return member.suspicion is not None and self._me in member.suspicion.accusers
 
     def accuse(self, now: Now, member: Member) -> None:
         """My probe failed: say so to those who may know better."""
@@ -80,10 +87,24 @@ class Court:
             self._ground.send(member.id, message)
             if suspicion.resends > 0:
                 self._edges.nudge(now, member)
+        if suspicion.resends >= UNDECIDED_RESENDS:
+            self._ask_around(now, member, suspicion)
         suspicion.resends += 1
         params = self._ground.params
         wait = params.accusation_resend_s * suspicion.resends if early else params.edge_quiet_s
         self._ground.agenda.set(timer_key(AGAIN, member.id), later(now.instant, wait))
+
+    def _ask_around(self, now: Now, member: Member, suspicion: Suspicion) -> None:
+        """No majority for long: whoever reaches it may be no observer, as on a bridge."""
+        ground = self._ground
+        asked = suspicion.fresh_vouchers(now.instant, ground.params)[:VOUCHERS_ASKED]
+        if not asked:
+            observers = ground.table.observers(member)
+            others = [node for node in ground.table.here if node not in observers]
+            asked = ground.parts.rng.sample(others, min(len(others), ASKED_AROUND))
+        for node in asked:
+            if node != member.id:
+                ground.send(node, Ask(member.id, *member.standing))
 
     def decide(self, now: Now, member: Member) -> None:
         """See what the votes come to."""
@@ -97,7 +118,8 @@ class Court:
         elif outcome is Outcome.VERDICT and not self.is_isolated:
             self._sentence(now, member, observers, local=False)
         elif member.is_down:
-            return
+            if outcome is Outcome.WAIT and member.local and suspicion.vouched_at > member.since:
+                self._lifecycle.revive(now, member)
         elif outcome is Outcome.WAIT:
             due = suspicion.next_look(now.instant, params)
             self._ground.agenda.set(timer_key(DECIDE, member.id), due)
@@ -117,7 +139,9 @@ class Court:
             self._ground.parts.gossip.publish(now, Family.MEMBERS, [verdict])
 
     def tend_hold(self, now: Now, member: Member) -> None:
-        """Keep a broken edge at rest for as long as others vouch."""
+        """Keep a broken edge at rest for as long as others vouch, or its other end refutes."""
+        if now.instant < member.trusted_until:
+            return
         suspicion, params = member.suspicion, self._ground.params
         vouchers = suspicion.fresh_vouchers(now.instant, params) if suspicion is not None else []
         if suspicion is None or not vouchers:
@@ -154,13 +178,12 @@ class Court:
         self.decide(now, member)
 
     def handle_vouch(self, now: Now, peer: NodeId, remark: Vouch) -> None:
-        """An observer reaches somebody whom I, or others, cannot reach."""
+        """Somebody reaches whom I, or others, cannot reach; only observers have a vote."""
         member = self._ground.table.get(remark.subject)
         if member is None or member.suspicion is None or remark.boot < member.standing[0]:
             return
-        if peer in self._ground.table.observers(member):
-            member.suspicion.add_voucher(peer, now.instant)
-            self.decide(now, member)
+        member.suspicion.add_voucher(peer, now.instant)
+        self.decide(now, member)
 
     def handle_withdraw(self, peer: NodeId, remark: Withdraw) -> None:
         """An observer takes its accusation of somebody back."""
@@ -179,7 +202,7 @@ class Court:
             return
         if self._reaches(now, member):
             self._ground.send(peer, Vouch(member.id, *member.standing))
-        elif member.id in self._edges.members and len(member.askers) < ASKERS_MAX:
+        elif len(member.askers) < ASKERS_MAX:
             member.askers[peer] = None
             self._edges.rally(now, member)
 

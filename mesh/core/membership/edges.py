@@ -51,7 +51,7 @@ class Edges:
             if fresh is not None and node not in self.members:
                 self.members[node] = fresh
                 fresh.probe, fresh.detour = Probe(), None
-                agenda.set(fresh.edge_key, self._ground.soon(now))
+                self.look_again(now, fresh)
         params = self._ground.params
         share = len(wanted) / (2 * params.rings)
         self.quiet_s = params.edge_quiet_s * min(max(share, params.few_edges_factor), 1.0)
@@ -77,6 +77,14 @@ class Edges:
         if member.probe is not None:
             member.probe.rest()
             self._ground.agenda.set(member.edge_key, self._ground.soon(now))
+
+    def look_again(self, now: Now, member: Member) -> None:
+        """Probe anew; ask only, and accuse nobody, while what the peer said of itself counts."""
+        if now.instant < member.trusted_until:
+            self.hold(now, member)
+            self.nudge(now, member)
+        else:
+            self.restart(now, member)
 
     def discard_runs(self, now: Now) -> None:
         """This node was not listening: no run under way says anything about its peer."""

@@ -99,6 +99,8 @@ class Intake:
         if verified.fact.boot > boot:
             member.boot_since = now.instant
             member.forget_contact()
+        elif member.is_down or self._court.accuses(member):
+            member.add_refutation(now.instant, self._ground.params.edge_hold_s)
         leave = member.leave
         if leave is not None and leave.fact.boot < verified.fact.boot:
             self._ground.drop(leave)
@@ -106,7 +108,7 @@ class Intake:
         if member.leave is None:
             self._lifecycle.revive(now, member)
         if was_here:
-            self._edges.restart(now, member)
+            self._edges.look_again(now, member)
         self._take_verdicts(now, member)
 
     def _take_early(self, now: Now, member: Member) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mesh.core.identity import Boot, Incarnation, NodeId
-from mesh.core.instants import Instant
+from mesh.core.instants import Instant, later
 from mesh.core.membership.agenda import EDGE, timer_key
 from mesh.core.membership.facts import Leave, Presence, Verdict
 from mesh.core.membership.probe import Probe, RoundTrip
@@ -14,6 +14,9 @@ from mesh.core.snapshot import MemberView, Status
 from mesh.core.wire.envelope import Verified
 
 LONG_AGO = Instant(float("-inf"))
+
+REFUTATIONS_MAX = 5
+"""Each in a row is trusted longer than the last, up to this many."""
 
 Standing = tuple[Boot, Incarnation]
 """Under which boot and incarnation a node is known; the greatest counts."""
@@ -76,6 +79,10 @@ class Member:
     leave: Verified[Leave] | None = None
     noticed_at: Instant = LONG_AGO
     """When it was last told of the verdict on it."""
+    refutations: int = 0
+    """How often in a row it refuted a verdict without being reached from here in between."""
+    trusted_until: Instant = LONG_AGO
+    """Until then such a refutation stands for a voucher."""
     flaps: float = 0.0
     flaps_at: Instant = LONG_AGO
     edge_key: bytes = b""
@@ -127,8 +134,18 @@ class Member:
         self.flaps = self.penalty(instant, half_life_s) + 1.0
         self.flaps_at = instant
 
+    def add_refutation(self, instant: Instant, hold_s: float) -> None:
+        """It lives although it was not reached: so it is the path that is broken."""
+        self.refutations = min(self.refutations + 1, REFUTATIONS_MAX)
+        self.trusted_until = later(instant, hold_s * self.refutations)
+
+    def forget_refutations(self) -> None:
+        """It was reached: what was wrong with the path is mended."""
+        self.refutations, self.trusted_until = 0, LONG_AGO
+
     def forget_contact(self) -> None:
         """It runs anew: what its former process heard says nothing any more."""
         self.heard_at = self.evidence_at = self.reached_at = LONG_AGO
+        self.forget_refutations()
         self.asked = self.detour = None
         self.askers.clear()

@@ -339,6 +339,8 @@ class Membership:
             if not probe.believes(heard_us_at):
                 return
             self._edges.rest(now, member, probe)
+        if member.refutations:
+            member.forget_refutations()
         member.evidence_at = now.instant
         member.reached_at = max(member.reached_at, heard_us_at)
         if member.suspicion is not None or member.askers or member.local:

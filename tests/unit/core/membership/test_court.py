@@ -138,10 +138,9 @@ def test_a_held_edge_recovers_by_itself() -> None:
     assert [v.flags for v in bench.membership.members(bench.now)] == [()] * 6
 
 
-def test_vouching_by_who_does_not_observe_counts_for_nothing() -> None:
-    bench = Bench(*(f"n{i}" for i in range(30)), "x")
-    member = bench.membership._table.get(bench.id("x"))
-    assert member is not None
+def bench_with_silent_edge(count: int) -> tuple[Bench, str, tuple[str, ...], list[str]]:
+    """A bench of many that accuses one of its edges; who that is, the rest, who has no vote."""
+    bench = Bench(*(f"n{i}" for i in range(count)))
     edges = bench.membership._edges.members
     subject = next(name for name in bench.peers if bench.id(name) in edges)
     names = tuple(name for name in bench.peers if name != subject)
@@ -152,10 +151,74 @@ def test_vouching_by_who_does_not_observe_counts_for_nothing() -> None:
     known = bench.membership._table.get(bench.id(subject))
     assert known is not None
     observers = bench.membership._table.observers(known)
-    outsiders = [name for name in names if bench.id(name) not in observers]
+    return bench, subject, names, [name for name in names if bench.id(name) not in observers]
+
+
+def test_vouching_by_who_does_not_observe_holds_no_edge_and_stops_no_verdict() -> None:
+    bench, subject, names, outsiders = bench_with_silent_edge(30)
     for name in outsiders[:5]:
         bench.vouch(name, subject)
     assert bench.status(subject) is Status.SUSPECT
+    insiders = [name for name in names if name not in outsiders]
+    for name in insiders:
+        bench.accuse(name, subject)
+    bench.run(bench.params.refutation_window_s + 0.1, names)
+    assert bench.status(subject) is Status.DOWN
+
+
+def test_where_no_majority_comes_about_others_are_asked_and_their_word_prevents_a_conclusion() -> (
+    None
+):
+    bench, subject, names, outsiders = bench_with_silent_edge(30)
+    bench.run(1.0, names)
+    assert bench.said(Ask) == [], "an ordinary vote is over by then"
+    bench.run(1.0, names)
+    asked = [peer for peer, _ in bench.said(Ask)]
+    assert len(asked) == 8
+    assert set(asked) <= {bench.id(name) for name in outsiders}
+    for _ in range(3):
+        bench.vouch(outsiders[0], subject)
+        bench.run(bench.params.local_conclusion_s - 1.0, names)
+        assert bench.status(subject) is Status.SUSPECT
+    bench.said(Ask)
+    bench.vouch(outsiders[0], subject)
+    bench.run(3.1, names)
+    assert {peer for peer, _ in bench.said(Ask)} == {bench.id(outsiders[0])}
+
+
+def test_a_conclusion_of_my_own_ends_when_anybody_vouches() -> None:
+    bench, subject, names, outsiders = bench_with_silent_edge(30)
+    bench.run(bench.params.local_conclusion_s + 0.5, names)
+    assert bench.status(subject) is Status.DOWN
+    bench.vouch(outsiders[0], subject)
+    assert bench.status(subject) is Status.ALIVE
+    assert bench.membership.ended(bench.id(subject), BOOT) is None
+
+
+def test_who_refutes_a_verdict_unreached_is_left_in_peace_longer_each_time() -> None:
+    bench = bench_with_silent_x()
+    peace_s = []
+    for incarnation in range(1, 4):
+        bench.take(verdict_of([bench.peers[n] for n in "abc"], bench.id("x"), incarnation - 1))
+        assert bench.status("x") is Status.DOWN
+        bench.meet("x", BOOT, incarnation)
+        began = bench.instant
+        bench.said(Accuse)
+        while not bench.said(Accuse):
+            bench.run(0.5, OTHERS)
+        peace_s.append(bench.instant - began)
+    hold_s = bench.params.edge_hold_s
+    assert [round(peace / hold_s) for peace in peace_s] == [1, 2, 3]
+
+
+def test_who_refutes_a_verdict_and_is_reached_is_watched_as_before() -> None:
+    bench = bench_with_silent_x()
+    bench.take(verdict_of([bench.peers[n] for n in "abc"], bench.id("x")))
+    bench.meet("x", BOOT, 1)
+    bench.run(0.1, ALL)  # it is asked at once, and answers
+    assert [view.flags for view in bench.membership.members(bench.now)] == [()] * 6
+    bench.run(7.0, OTHERS)
+    assert bench.status("x") is Status.SUSPECT
 
 
 def test_whoever_has_fresh_evidence_vouches_instead_of_probing() -> None:

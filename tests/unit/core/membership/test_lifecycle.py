@@ -95,7 +95,7 @@ def test_a_quick_refutation_is_no_flap_and_slow_ones_add_up() -> None:
         bench.run(2 * bench.params.refutation_window_s + 0.1, OTHERS)
         bench.meet("x", BOOT, incarnation + 1)
         [flags] = [v.flags for v in bench.membership.members(bench.now) if v.id == member.id]
-    assert flags == ("flapping",)
+    assert "flapping" in flags
 
 
 @pytest.mark.parametrize("gap_s", [3.0, 3600.0])
