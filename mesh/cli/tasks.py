@@ -8,6 +8,7 @@ from typing import Any
 from mesh.cli import claims, exit_codes
 from mesh.cli.options import add_json, add_quiet, add_socket, connect
 from mesh.cli.output import Output, escape, say, words
+from mesh.cli.submission import add_schedule, schedule
 from mesh.cli.values import ago, count, duration_s, given_bytes, in_base64
 from mesh.control.client import Client
 
@@ -67,6 +68,7 @@ def _add_submit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--request-id", metavar="ID", help="the same id again submits nothing again"
     )
+    add_schedule(parser)
     parser.set_defaults(run=submit)
 
 
@@ -82,7 +84,7 @@ def _submission(options: argparse.Namespace) -> dict[str, Any]:
     }
     given = {name: value for name, value in wanted.items() if value is not None}
     payload = in_base64(given_bytes(options.payload))
-    return {"kind": options.kind, "payload": payload, **given}
+    return {"kind": options.kind, "payload": payload, **given, **schedule(options)}
 
 
 def submit(options: argparse.Namespace) -> int:
@@ -197,10 +199,19 @@ def show(options: argparse.Namespace) -> int:
         return exit_codes.OK
     task = dict(answer["task"])
     task["owner"] = _owner(task["owner"])
+    task["blocked_on"] = _blocks(task.get("blocked_on", []))
     for moment in ("created_at", "updated_at"):
         task[moment] = ago(task.get(moment))
     output.sections(task)
     return exit_codes.OK
+
+
+def _blocks(blocked_on: list[Any]) -> list[str]:
+    """Return why a task waits, a phrase for each reason."""
+    return [
+        " ".join(str(value) for name, value in block.items() if value not in (None, [], {}))
+        for block in blocked_on
+    ]
 
 
 def _add_history(parser: argparse.ArgumentParser) -> None:

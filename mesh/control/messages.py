@@ -164,10 +164,12 @@ def _type_text(kind: inspect.Type) -> str:
         case inspect.IntType() | inspect.FloatType():
             word = "integer" if isinstance(kind, inspect.IntType) else "number"
             return word if kind.ge is None else f"{word} {_number(kind.ge)}..{_number(kind.le)}"
-        case inspect.BoolType():
-            return "true or false"
-        case inspect.NoneType():
-            return "null"
+        case inspect.TupleType():
+            return f"[{', '.join(_type_text(part) for part in kind.item_types)}]"
+        case inspect.LiteralType():
+            return " or ".join(f'"{value}"' for value in kind.values)
+        case inspect.BoolType() | inspect.NoneType():
+            return "null" if isinstance(kind, inspect.NoneType) else "true or false"
         case _:
             raise AssertionError(f"no words for {kind}")
 

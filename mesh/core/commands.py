@@ -1,6 +1,6 @@
 """What a control client may ask: one typed struct per method; its tag is the method's name."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -14,6 +14,8 @@ NodeText = Annotated[
     str, Meta(min_length=1, max_length=64, description="name, id, fingerprint or public key")
 ]
 RootText = Annotated[str, Meta(max_length=256, description="a root key as `mesh root` prints it")]
+WallSeconds = Annotated[float, Meta(ge=0, description="seconds since 1970")]
+Limit = Annotated[float, Meta(ge=0.001, le=4_294_967)]
 RequestId = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
@@ -92,6 +94,20 @@ class TaskSubmit(msgspec.Struct, tag="task.submit", frozen=True, forbid_unknown_
     backoff_s: Seconds = 1.0
     orphan_grace_s: Seconds | None = None
     note: Annotated[str, Meta(max_length=64)] = ""
+    priority: Annotated[int, Meta(ge=0, le=255, description="higher goes first")] = 0
+    not_before: WallSeconds | None = None
+    deadline: WallSeconds | None = None
+    queue_ttl_s: Limit | None = None
+    run_limit_s: Limit | None = None
+    after: tuple[TaskText, ...] = ()
+    on_parent_failure: Literal["cancel", "run", "wait"] = "cancel"
+    limit: tuple[Name, Annotated[int, Meta(ge=1, le=65_535)]] | None = None
+    dedupe: Name | None = None
+    dedupe_window_s: Annotated[float, Meta(ge=1, le=31_536_000)] = 86_400.0
+    requires: dict[str, str] = {}
+    prefers: dict[str, str] = {}
+    allocation: Literal["pull", "offered", "auction"] = "pull"
+    bid_window_s: Annotated[float, Meta(ge=0.01, le=3_600)] | None = None
 
 
 class TaskList(msgspec.Struct, tag="task.list", frozen=True, forbid_unknown_fields=True):

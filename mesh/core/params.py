@@ -145,6 +145,9 @@ class ClaimParams:
     copies_wait_s: float = tunable(0.5, 0.01, 60, "then a write is acknowledged with fewer copies")
     request_keep_s: float = tunable(86_400.0, 60, 31_536_000, "request ids are remembered so long")
     backoff_high_s: float = tunable(300.0, 1, 86_400, "longest wait between attempts")
+    priority_step_s: float = tunable(
+        60.0, 0.1, 86_400, "one step of priority is worth so much waiting: nothing starves"
+    )
     payload_bytes_max: int = tunable(700, 16, 1000, "inline payloads and outputs")
     facts_per_author_max: int = tunable(
         100_000, 100, 10_000_000, "facts kept of one author, 1.6 KB each: 22,500 tasks done alone"

@@ -166,6 +166,29 @@ CASES: list[tuple[str, Command, dict[str, Any]]] = [
         TaskSubmit("build", "", None, 3, 1, 0.5, 60.0, "n"),
         {"task": "1-2-aa", "copies": 2},
     ),
+    (
+        (
+            "task submit build --priority 7 --queue-ttl 1m --run-limit 2m --after 1-2-aa 1-2-bb"
+            " --on-parent-failure run --limit db=2 --dedupe nightly=1h --requires gpu"
+            " --requires os=x --prefers zone=a --allocation auction --bid-window 3s"
+        ),
+        TaskSubmit(
+            "build",
+            priority=7,
+            queue_ttl_s=60.0,
+            run_limit_s=120.0,
+            after=("1-2-aa", "1-2-bb"),
+            on_parent_failure="run",
+            limit=("db", 2),
+            dedupe="nightly",
+            dedupe_window_s=3600.0,
+            requires={"gpu": "", "os": "x"},
+            prefers={"zone": "a"},
+            allocation="auction",
+            bid_window_s=3.0,
+        ),
+        {"task": "1-2-aa", "copies": 2},
+    ),
     ("task submit build --wait --timeout 5", TaskWait("1-2-aa", 5.0), {"task": DONE}),
     ("task list", TaskList(), {"tasks": [TASK]}),
     ("task submit k --request-id r", TaskSubmit("k", "", "r"), {"task": "1-2-aa", "copies": 2}),

@@ -9,10 +9,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mesh.core.claims import claiming, record, rules
+from mesh.core.claims import openings, record, rules
 from mesh.core.claims.claiming import Claiming
 from mesh.core.claims.desk import Desk
 from mesh.core.claims.ledger import Ledger
+from mesh.core.claims.openings import Openings
 from mesh.core.claims.record import ClaimView, _Heap
 from mesh.core.claims.requests import Requests
 from mesh.core.claims.returning import Returning
@@ -77,7 +78,7 @@ def rank_instead(rank: Callable[..., int]) -> tuple[Patch, ...]:
     """Return what makes a node draw its rank otherwise, and others accept that."""
     watched = then(Claiming._publish_claim, planted.OwnRank.watch, before=True)
     return (
-        Patch(claiming, "claim_rank", rank),
+        Patch(openings, "claim_rank", rank),
         Patch(Claiming, "_publish_claim", watched),
         Patch(rules, "_check_claim", nothing),
     )
@@ -207,7 +208,7 @@ OWNERSHIP = (
         "Claims carry no nonce.",
         "S5",
         hunts.token_shown_twice,
-        (Patch(claiming, "Claim", planted.without_nonce),),
+        (Patch(openings, "Claim", planted.without_nonce),),
     ),
     Mutant(
         "greater-for-greater-or-equal",
@@ -228,7 +229,7 @@ OWNERSHIP = (
         "Claims of a node that went down are taken over without a grace.",
         "S9, M7",
         hunts.orphan,
-        (Patch(claiming, "free_at", planted.free_at_once),),
+        (Patch(openings, "free_at", planted.free_at_once),),
     ),
     Mutant(
         "rescue-by-the-owner",
@@ -246,7 +247,7 @@ OWNERSHIP = (
         "S9, M7",
         hunts.long_work,
         (
-            Patch(Claiming, "opening", planted.rescue_the_slow(Claiming.opening)),
+            Patch(Openings, "opening", planted.rescue_the_slow(Openings.opening)),
             Patch(_Heap, "_is_valid", planted.valid_unless("because")),
         ),
     ),
@@ -255,7 +256,7 @@ OWNERSHIP = (
         "A claim that was taken up again after a restart counts as one of the old boot.",
         "S9, M24",
         hunts.owner_restarts,
-        (Patch(claiming, "session_boot", planted.boot_of_the_claim),),
+        (Patch(openings, "session_boot", planted.boot_of_the_claim),),
     ),
     Mutant(
         "session-without-boot",
@@ -276,7 +277,7 @@ OWNERSHIP = (
         "The claims of a node that left rest as if it had failed.",
         "M7",
         hunts.goodbye,
-        (Patch(claiming, "free_at", planted.always_a_grace),),
+        (Patch(openings, "free_at", planted.always_a_grace),),
     ),
     Mutant(
         "suspend-unnoticed",
@@ -384,7 +385,7 @@ PROMISES = (
         "A failed task is tried again at once.",
         "M12",
         hunts.always_failing,
-        (Patch(claiming, "retry_delay_s", lambda *_: 0.0),),
+        (Patch(openings, "retry_delay_s", lambda *_: 0.0),),
     ),
     Mutant(
         "capacity-ignored",

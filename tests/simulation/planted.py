@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from mesh.core.claims.claiming import Claiming, Opening
+from mesh.core.claims.claiming import Claiming
 from mesh.core.claims.desk import Desk
 from mesh.core.claims.facts import Claim, Spec
+from mesh.core.claims.openings import Opening, Openings
 from mesh.core.claims.record import ClaimView, Record, _Heap
 from mesh.core.claims.returning import Returning
 from mesh.core.claims.sessions import Holding, Phase, Sessions, handle_key
@@ -216,12 +217,12 @@ def rescue_the_slow(real: Callable[..., Opening | None]) -> Callable[..., Openin
     """A task that was begun a minute ago may be claimed anew, because of its spec."""
     begun: dict[tuple[NodeId, TaskId], Instant] = {}
 
-    def opening(claiming: Claiming, now: Now, known: Record) -> Opening | None:
-        found = real(claiming, now, known)
+    def opening(openings: Openings, now: Now, known: Record) -> Opening | None:
+        found = real(openings, now, known)
         if found is not None or known.owner is None or known.state is not TaskState.WORKING:
             return found
         assert known.spec is not None
-        since = begun.setdefault((claiming.ledger.self_id, known.owner.fact.id), now.instant)  # type: ignore[arg-type]  # any id will do
+        since = begun.setdefault((openings.ledger.self_id, known.owner.fact.id), now.instant)  # type: ignore[arg-type]  # any id will do
         at = later(since, GIVEN_UP_AFTER_S)
         return Opening(at, known.epoch + 1, known.owner.fact.id, known.spec.id)
 

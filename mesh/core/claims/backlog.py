@@ -1,20 +1,18 @@
-"""The tasks that may be claimed, per kind and oldest first, kept sorted while they come and go.
+"""The tasks that may be claimed, per kind and most urgent first, sorted while they come and go.
 
 Each kind has a sorted list cut into blocks, so that a change moves a few hundred entries at most,
-however many tasks wait. Walking it is safe while it changes: a walk copies one block at a time and
-finds its place again by the last key that it has seen.
+however many tasks wait.
 """
 
-import heapq
-from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator
+from bisect import bisect_left, insort
+from itertools import chain, islice
 
 from mesh.core.identity import TaskId
 
 BLOCK_KEYS_MAX = 512
 
 Key = tuple[int, TaskId]
-"""(when the task was made in wall milliseconds, task): the order in which tasks are handed out."""
+"""(wall milliseconds that `scheduling.order_key` makes of a spec, task): who goes before whom."""
 
 
 class _Queue:
@@ -54,15 +52,6 @@ class _Queue:
             del self.blocks[at]
             del self.lasts[at]
 
-    def walk(self) -> Iterator[Key]:
-        part = self.blocks[0][:] if self.blocks else []
-        while part:
-            yield from part
-            last = part[-1]
-            at = bisect_right(self.lasts, last)
-            block = self.blocks[at] if at < len(self.blocks) else []
-            part = block[bisect_right(block, last) :]
-
 
 class Backlog:
     """Keys by kind; the caller says once when a task becomes claimable and once when not."""
@@ -86,8 +75,11 @@ class Backlog:
         if not queue.blocks:
             del self._queues[kind]
 
-    def walk(self, kinds: tuple[str, ...]) -> Iterator[TaskId]:
-        """Return the tasks of some kinds, oldest first; those that leave meanwhile may appear."""
-        queues = [self._queues[kind] for kind in dict.fromkeys(kinds) if kind in self._queues]
-        keys = queues[0].walk() if len(queues) == 1 else heapq.merge(*(q.walk() for q in queues))
-        return (task for _, task in keys)
+    def has(self, kind: str) -> bool:
+        """Whether a kind has any key."""
+        return kind in self._queues
+
+    def first(self, kind: str, count: int) -> list[Key]:
+        """Return the first keys of a kind, in order."""
+        queue = self._queues.get(kind)
+        return [] if queue is None else list(islice(chain.from_iterable(queue.blocks), count))

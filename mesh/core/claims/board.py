@@ -5,9 +5,9 @@ Kept up to date task by task as records change, so that nobody ever looks at all
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import NamedTuple
 
+from mesh.core.claims.backlog import Backlog, Key
 from mesh.core.identity import Boot, FactId, NodeId, TaskId
 from mesh.core.instants import Instant
 
@@ -21,38 +21,44 @@ class OwnerSession(NamedTuple):
 
 @dataclass(slots=True)
 class Board:
-    """The open tasks of each kind, oldest first, with the instant since when they are open."""
+    """The open tasks of each kind, most urgent first, with the instant since when they are open."""
 
-    _open: dict[str, dict[TaskId, Instant]] = field(default_factory=dict)
-    _kind_of: dict[TaskId, str] = field(default_factory=dict)
+    _open: Backlog = field(default_factory=Backlog)
+    _places: dict[TaskId, tuple[str, Key, Instant]] = field(default_factory=dict)
     _owners: dict[OwnerSession, dict[TaskId, None]] = field(default_factory=dict)
     _owner_of: dict[TaskId, OwnerSession] = field(default_factory=dict)
     _retry_at: dict[TaskId, tuple[FactId, Instant]] = field(default_factory=dict)
 
-    def open(self, task: TaskId, kind: str, since: Instant) -> bool:
-        """List a task; false when it was listed already."""
-        if task in self._kind_of:
-            return False
-        self._kind_of[task] = kind
-        self._open.setdefault(kind, {})[task] = since
+    def open(self, kind: str, key: Key, since: Instant) -> bool:
+        """List a task at its place in the order; false when it was listed there already."""
+        place = self._places.get(key[1])
+        if place is not None:
+            if place[:2] == (kind, key):
+                return False
+            since = place[2]
+            self.close(key[1])
+        self._places[key[1]] = (kind, key, since)
+        self._open.add(kind, key)
         return True
 
     def close(self, task: TaskId) -> None:
         """Take a task off the list."""
-        kind = self._kind_of.pop(task, None)
-        if kind is not None:
-            del self._open[kind][task]
-            if not self._open[kind]:
-                del self._open[kind]
+        place = self._places.pop(task, None)
+        if place is not None:
+            self._open.remove(place[0], place[1])
 
     def open_since(self, task: TaskId) -> Instant | None:
         """Return since when a task is open, or None."""
-        kind = self._kind_of.get(task)
-        return None if kind is None else self._open[kind][task]
+        place = self._places.get(task)
+        return None if place is None else place[2]
 
-    def candidates(self, kind: str, count: int) -> list[tuple[TaskId, Instant]]:
-        """Return the first open tasks of a kind."""
-        return list(islice(self._open.get(kind, {}).items(), count))
+    def has_open(self, kind: str) -> bool:
+        """Whether a task of a kind is open."""
+        return self._open.has(kind)
+
+    def candidates(self, kind: str, count: int) -> list[Key]:
+        """Return the first open tasks of a kind, in order."""
+        return self._open.first(kind, count)
 
     def watch(self, task: TaskId, owner: OwnerSession | None) -> None:
         """Remember on whose life a task depends; None: on nobody's."""

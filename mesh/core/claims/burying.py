@@ -8,9 +8,10 @@ ends it as lost. Those behind it hear of that before their turn comes.
 
 from dataclasses import dataclass
 
-from mesh.core.claims.allocation import claim_rank, stagger_order
-from mesh.core.claims.facts import Attempt, AttemptKind, Claim
+from mesh.core.claims.allocation import stagger_order
+from mesh.core.claims.facts import Attempt, AttemptKind
 from mesh.core.claims.ledger import Ledger
+from mesh.core.claims.openings import Opening, Openings
 from mesh.core.claims.record import ClaimView, Record
 from mesh.core.claims.sessions import Holding, Phase
 from mesh.core.claims.takeover import Ended, evidence_of, free_at, session_boot
@@ -24,7 +25,6 @@ TURN_S = 0.5
 """Nodes learn of a death at different moments, and nobody waits for this: turns are long."""
 RETRY_S = 1.0
 AGENT = "mesh"
-NONCE_BYTES = 8
 ERROR = b"the owner's node was gone in the last attempt"
 
 
@@ -42,6 +42,7 @@ class Burying:
     """Watches for such tasks, and ends one when it is this node's turn."""
 
     ledger: Ledger
+    openings: Openings
 
     def evaluate(self, now: Now, record: Record) -> None:
         """Look at a task whose record, or whose owner's life, has changed."""
@@ -88,18 +89,9 @@ class Burying:
         ledger, record, ended = self.ledger, orphan.record, orphan.ended
         assert record.spec is not None
         ledger.take_evidence(evidence_of(ended))
-        epoch = record.epoch + 1
-        fact = Claim(
-            task=record.task,
-            spec=record.spec.id,
-            epoch=epoch,
-            rank=claim_rank(record.task, epoch, ledger.self_id),
-            boot=ledger.parts.boot,
-            agent=AGENT,
-            nonce=ledger.parts.rng.randbytes(NONCE_BYTES),
-            supersedes=orphan.owner.fact.id,
-            because=ended.fact.id,
-        )
+        owner = orphan.owner.fact.id
+        opening = Opening(now.instant, record.epoch + 1, owner, ended.fact.id, ended)
+        fact = self.openings.draft(record, opening, AGENT)
         _, (claim,) = ledger.publish(now, [fact], cited=[ended.fact])
         ledger.count("buried")
         try:

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from mesh.core.claims.allocation import claim_rank, stagger_delay_s, stagger_order
-from mesh.core.claims.board import OwnerSession
-from mesh.core.claims.facts import Claim, Spec
+from mesh.core.claims.choosing import Choosing
 from mesh.core.claims.ledger import Ledger
+from mesh.core.claims.openings import Opening, Openings
 from mesh.core.claims.record import Record, token_text
 from mesh.core.claims.refusals import (
     claim_lost,
@@ -15,38 +14,23 @@ from mesh.core.claims.refusals import (
     not_open,
 )
 from mesh.core.claims.requests import Answer, Asker
+from mesh.core.claims.schedule_views import held_view
 from mesh.core.claims.sessions import Holding, Phase, handle_key, new_handle
 from mesh.core.claims.settle import Settle
-from mesh.core.claims.takeover import Ended, evidence_of, free_at, retry_delay_s, session_boot
+from mesh.core.claims.takeover import evidence_of
 from mesh.core.claims.texts import entered_text
 from mesh.core.claims.timers import TimerName
-from mesh.core.claims.views import TERMINAL, claim_view
+from mesh.core.claims.views import TERMINAL
 from mesh.core.claims.waiters import ClaimWaiter
 from mesh.core.commands import TaskClaim
 from mesh.core.effects import CommitNumber
 from mesh.core.errors import LocalError
 from mesh.core.gossip.vocabulary import PushNumber, Want
-from mesh.core.identity import FactId, NodeId, TaskId
+from mesh.core.identity import NodeId, TaskId
 from mesh.core.instants import Instant, Now, later
-from mesh.core.snapshot import TaskState
 
-LOOK_AHEAD = 8
-"""Open tasks of a kind among which a claimant prefers the one it is first in line for."""
-NONCE_BYTES = 8
 CEILING_LOW_S = 0.001
 CLI_AGENT = "cli"
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """The right to make the next claim on a task, from an instant on."""
-
-    at: Instant
-    epoch: int
-    supersedes: FactId | None = None
-    because: FactId | None = None
-    ended: Ended | None = None
-    """Set when the reason is a membership fact, which is published with the claim."""
 
 
 @dataclass(slots=True)
@@ -54,12 +38,17 @@ class Claiming:
     """The claims of this node, from the first wish until they are owned or lost."""
 
     ledger: Ledger
+    openings: Openings
     gated: bool = False
     """Nothing may start: the host slept, and no fresh round has been heard."""
     _to_try: dict[int, None] = field(default_factory=dict)
     _overdue: dict[int, None] = field(default_factory=dict)
     """Waiters past their time for which an open task's turn in the order is still to come."""
     _pushes: dict[PushNumber, tuple[Settle, bytes]] = field(default_factory=dict)
+    _choosing: Choosing = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._choosing = Choosing(self.ledger)
 
     # --- wishes
 
@@ -95,7 +84,7 @@ class Claiming:
     def _check_worth_waiting(self, now: Now, waiter: ClaimWaiter) -> None:
         assert waiter.task is not None
         record = self.ledger.known(waiter.task)
-        opening = self.opening(now, record)
+        opening = self.openings.opening(now, record)
         is_open = opening is not None and opening.at <= now.instant
         if record.state in TERMINAL or (not is_open and waiter.deadline <= now.instant):
             raise not_open(record, self.ledger.parts.liveness.name)
@@ -124,62 +113,12 @@ class Claiming:
         self.ledger.timers.cancel(TimerName("claim", number))
         self.ledger.waiters.take(number)
 
-    # --- openings
-
-    def opening(self, now: Now, record: Record) -> Opening | None:
-        """Return from when on which claim may be made; None while no reason is at hand."""
-        if record.spec is None or record.state in TERMINAL or not record.attempts_left:
-            return None
-        owner, spec = record.owner, record.spec.fact
-        if owner is None:
-            return Opening(now.instant, 1)
-        if owner.ended_by is not None:
-            params = self.ledger.parts.params
-            delay_s = retry_delay_s(owner, spec, record.attempts_used, params)
-            free = later(now.instant, delay_s)
-            at = self.ledger.board.retry_at(record.task, owner.fact.id, free)
-            return Opening(at, record.epoch + 1, owner.fact.id, owner.ended_by)
-        if owner.fact.author == self.ledger.self_id:
-            return None
-        ended = self.ledger.parts.liveness.ended(owner.fact.author, session_boot(owner))
-        if ended is None:
-            return None
-        at = free_at(ended, spec, self.ledger.graces)
-        return Opening(at, record.epoch + 1, owner.fact.id, ended.fact.id, ended)
-
     def evaluate(self, now: Now, task: TaskId) -> None:
-        """Bring the board in line with a task's record."""
-        ledger = self.ledger
-        record = ledger.parts.table.record(task)
-        opening = None if record is None else self.opening(now, record)
-        ledger.board.watch(task, None if record is None else self._foreign_owner(record))
-        timer = TimerName("open", task)
-        if record is None or opening is None or opening.ended is not None:
-            ledger.board.forget_retry(task)
-        if opening is None or opening.at > now.instant:
-            ledger.board.close(task)
-            if opening is None:
-                ledger.timers.cancel(timer)
-            else:
-                ledger.timers.set(timer, opening.at)
-            return
-        ledger.timers.cancel(timer)
-        assert record is not None
-        assert record.spec is not None
-        kind = record.spec.fact.kind
-        if ledger.board.open(task, kind, opening.at):
-            ledger.stirred[kind] = None
-            for waiter in ledger.waiters.of_task(task):
+        """Bring the board in line with a task's record; who waits for it may try again."""
+        if self.openings.evaluate(now, task):
+            for waiter in self.ledger.waiters.of_task(task):
                 if isinstance(waiter, ClaimWaiter):
                     self._to_try[waiter.number] = None
-
-    def _foreign_owner(self, record: Record) -> OwnerSession | None:
-        owner = record.owner
-        if record.state is not TaskState.WORKING or owner is None:
-            return None
-        if owner.fact.author == self.ledger.self_id:
-            return None
-        return OwnerSession(owner.fact.author, session_boot(owner))
 
     # --- matching
 
@@ -195,7 +134,7 @@ class Claiming:
         stirred, ledger.stirred = ledger.stirred, {}
         for kind in stirred:
             for waiter in ledger.waiters.of_kind(kind):
-                task = self._choose(now, (kind,))
+                task = self._choosing.choose(now, (kind,))
                 if task is None:
                     break
                 if ledger.sessions.has_capacity(waiter.asker.client):
@@ -215,7 +154,7 @@ class Claiming:
             is_open = ledger.board.open_since(waiter.task) is not None
             task = waiter.task if is_open else None
         else:
-            task = self._choose(now, waiter.kinds)
+            task = self._choosing.choose(now, waiter.kinds)
         if task is not None and has_capacity:
             self._take_and_claim(now, waiter, task)
         elif waiter.deadline <= now.instant:
@@ -223,7 +162,7 @@ class Claiming:
 
     def _give_up(self, now: Now, waiter: ClaimWaiter, *, has_capacity: bool) -> None:
         ledger = self.ledger
-        if has_capacity and any(ledger.board.candidates(kind, 1) for kind in waiter.kinds):
+        if has_capacity and any(ledger.board.has_open(kind) for kind in waiter.kinds):
             self._overdue[waiter.number] = None
             return
         self.forget_waiter(waiter.number)
@@ -243,55 +182,25 @@ class Claiming:
                 error = not_open(record, self.ledger.parts.liveness.name)
                 self.ledger.refuse(now, waiter.asker, error, had_effect=False)
 
-    def _choose(self, now: Now, kinds: tuple[str, ...]) -> TaskId | None:
-        """Return the open task to claim next: the one this node is first in line for."""
-        best: tuple[int, Instant, TaskId] | None = None
-        for kind in kinds:
-            soonest: Instant | None = None
-            nodes = self._nodes_for(kind)
-            for task, since in self.ledger.board.candidates(kind, LOOK_AHEAD):
-                place = self._place(task, nodes)
-                delay_s = stagger_delay_s(place, len(nodes), self.ledger.parts.params)
-                due = later(since, delay_s)
-                if due > now.instant:
-                    soonest = due if soonest is None else min(soonest, due)
-                elif best is None or (place, since) < best[:2]:
-                    best = (place, since, task)
-            if soonest is not None:
-                self.ledger.timers.set(TimerName("kind", kind), soonest)
-        return None if best is None else best[2]
-
-    def _nodes_for(self, kind: str) -> tuple[NodeId, ...]:
-        nodes = self.ledger.parts.liveness.nodes_for(kind)
-        return nodes if self.ledger.self_id in nodes else (*nodes, self.ledger.self_id)
-
-    def _place(self, task: TaskId, nodes: tuple[NodeId, ...]) -> int:
-        if len(nodes) == 1:
-            return 0
-        record = self.ledger.known(task)
-        order = stagger_order(task, record.epoch + 1, nodes)
-        return order.index(self.ledger.self_id)
-
     # --- claims
 
     def _take_and_claim(self, now: Now, waiter: ClaimWaiter, task: TaskId) -> None:
         self.forget_waiter(waiter.number)
         record = self.ledger.known(task)
-        opening = self.opening(now, record)
+        opening = self.openings.opening(now, record)
         if opening is None or opening.at > now.instant:
             # The owner's node came back since the task was listed.
             self.evaluate(now, task)
             self._wait(now, waiter)
             return
-        assert record.spec is not None
         try:
-            self._publish_claim(now, waiter, record.spec.fact, record.spec.id, opening)
+            self._publish_claim(now, waiter, record, opening)
         except LocalError as full:
             self.ledger.refuse(now, waiter.asker, full, had_effect=False)
         self.evaluate(now, task)
 
     def _publish_claim(
-        self, now: Now, waiter: ClaimWaiter, spec: Spec, spec_id: FactId, opening: Opening
+        self, now: Now, waiter: ClaimWaiter, record: Record, opening: Opening
     ) -> None:
         ledger, parts = self.ledger, self.ledger.parts
         ledger.sessions.check_room()
@@ -300,17 +209,7 @@ class Claiming:
             ledger.take_evidence(evidence_of(opening.ended))
             cited.append(opening.ended.fact)
             ledger.count("takeovers")
-        fact = Claim(
-            task=spec.task,
-            spec=spec_id,
-            epoch=opening.epoch,
-            rank=claim_rank(spec.task, opening.epoch, ledger.self_id),
-            boot=parts.boot,
-            agent=waiter.agent,
-            nonce=parts.rng.randbytes(NONCE_BYTES),
-            supersedes=opening.supersedes,
-            because=opening.because,
-        )
+        fact = self.openings.draft(record, opening, waiter.agent)
         push, (claim,) = ledger.publish(now, [fact], Want.RECEIPT, cited)
         handle = new_handle(parts.rng)
         holding = Holding(
@@ -325,7 +224,7 @@ class Claiming:
         )
         ledger.sessions.add(holding)
         ledger.count("claims")
-        owned = claim_view(ledger.known(spec.task), claim, handle, "owned")
+        owned = held_view(ledger, ledger.known(record.task), claim, handle, "owned")
         rows = ledger.requests.expect(waiter.asker.key, Answer(owned))
         number = parts.outbox.commit(holding.row(), *rows)
         if holding.provisional:
@@ -434,9 +333,10 @@ class Claiming:
             return
         holding.phase = Phase.OWNED
         holding.waiter = None
+        self.ledger.mark([holding.task])  # its run limit is counted from here on
         self.ledger.count("settled")
         record = self.ledger.known(holding.task)
-        owned = claim_view(record, holding.claim, holding.handle, "owned")
+        owned = held_view(self.ledger, record, holding.claim, holding.handle, "owned")
         askers, holding.askers = holding.askers, []
         for asker in askers:
             self.ledger.answer(now, asker, owned)

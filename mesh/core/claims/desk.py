@@ -13,12 +13,16 @@ from typing import Any
 from mesh.core.claims.board import OwnerSession
 from mesh.core.claims.burying import Burying
 from mesh.core.claims.claiming import Claiming
+from mesh.core.claims.dependencies import Dependents
 from mesh.core.claims.dominance import dominating_ids, outraced
+from mesh.core.claims.ending import Ending
 from mesh.core.claims.ledger import DeskParts, Ledger, Liveness, TaskGossip, wall_ms
+from mesh.core.claims.openings import Openings
 from mesh.core.claims.queries import Queries
 from mesh.core.claims.record import Record, token_text
 from mesh.core.claims.requests import REQUEST_ROW, Answer, Asker, request_key
 from mesh.core.claims.returning import Returning
+from mesh.core.claims.running import Running
 from mesh.core.claims.sessions import KINDS_ADVERTISED_MAX, Session
 from mesh.core.claims.texts import entered_text
 from mesh.core.claims.timers import TimerName
@@ -62,9 +66,13 @@ class Desk:
     def __init__(self, parts: DeskParts) -> None:
         self._parts = parts
         self._ledger = Ledger(parts)
-        self._claiming = Claiming(self._ledger)
+        openings = Openings(self._ledger)
+        self._claiming = Claiming(self._ledger, openings)
         self._writing = Writing(self._ledger)
-        self._burying = Burying(self._ledger)
+        self._burying = Burying(self._ledger, openings)
+        self._ending = Ending(self._ledger, openings)
+        self._running = Running(self._ledger, self._writing)
+        self._dependents = Dependents(parts.table)
         self._returning = Returning(self._ledger, self._claiming, self._writing)
         self._waking = Waking(self._ledger, self._claiming, self._writing)
         self._queries = Queries(self._ledger)
@@ -283,9 +291,9 @@ class Desk:
             case TaskWait():
                 self._queries.wait(now, asker, command)
             case TaskShow():
-                self._ledger.answer(now, asker, self._queries.show(command))
+                self._ledger.answer(now, asker, self._queries.show(now, command))
             case TaskList():
-                self._ledger.answer(now, asker, self._queries.list(command))
+                self._ledger.answer(now, asker, self._queries.list(now, command))
             case TaskHistory():
                 self._ledger.answer(now, asker, self._queries.history(command))
             case _:
@@ -332,6 +340,10 @@ class Desk:
         match due.purpose:
             case "grace":
                 self._returning.handle_grace_over(now, subject)
+            case "end":
+                self._ending.handle_due(now, subject)
+            case "run":
+                self._running.handle_due(now, subject)
             case "round":
                 self._waking.handle_round_over(now)
             case "requests":
@@ -358,7 +370,10 @@ class Desk:
             return
         self._claiming.evaluate(now, task)
         self._burying.evaluate(now, record)
+        self._ending.evaluate(now, record)
         self._claiming.check_lost(now, task)
+        self._running.evaluate(now, record)
+        self._ledger.mark(self._dependents.touched_by(record))
         self._show(now, record, silent=False)
         if record.state in TERMINAL:
             self._claiming.refuse_finished(now, record)

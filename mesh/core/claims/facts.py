@@ -58,6 +58,19 @@ class AttemptKind(IntEnum):
     LOST = 4
 
 
+class CancelReason(IntEnum):
+    """Why nobody shall do a task any more."""
+
+    ASKED = 0
+    """Somebody wanted it so."""
+    DEADLINE = 1
+    QUEUE_TTL = 2
+    PARENT = 3
+    """A task that it waits for ended without a result."""
+    CIRCLE = 4
+    """It waits for itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class TaskFact(Fact):
     """Anything said about one task; `task` is always the first field."""
@@ -240,9 +253,10 @@ class Result(TaskFact):
 class Cancel(TaskFact):
     """Nobody shall do it. Author: the spec's, a claim's, or an admin."""
 
-    CONTEXT: ClassVar[str] = "cancel/1"
-    LAYOUT: ClassVar[Layout] = (Binary(28), Binary(32))
+    CONTEXT: ClassVar[str] = "cancel/2"
+    LAYOUT: ClassVar[Layout] = (Binary(28), Binary(32), Uint(8))
     spec: FactId
+    reason: int = CancelReason.ASKED
 
 
 CLAIM_CONTEXTS: Contexts = {

@@ -7,6 +7,7 @@ from mesh.core.claims.facts import Claim, Spec
 from mesh.core.claims.ledger import Ledger
 from mesh.core.claims.record import Record
 from mesh.core.claims.requests import Asker
+from mesh.core.claims.schedule_views import schedule_view
 from mesh.core.claims.timers import TimerName
 from mesh.core.claims.views import SHAPE_VERSION, TERMINAL
 from mesh.core.claims.waiters import TaskWaiter
@@ -24,11 +25,11 @@ class Queries:
 
     ledger: Ledger
 
-    def show(self, command: TaskShow) -> Json:
+    def show(self, now: Now, command: TaskShow) -> Json:
         """Return one task in full."""
-        return {"v": SHAPE_VERSION, "task": self._view(self.ledger.record(command.task))}
+        return {"v": SHAPE_VERSION, "task": self._view(now, self.ledger.record(command.task))}
 
-    def list(self, command: TaskList) -> Json:
+    def list(self, now: Now, command: TaskList) -> Json:
         """Return the tasks of a kind or in a state, oldest first."""
         if command.state is not None and command.state not in set(TaskState):
             raise LocalError(
@@ -45,7 +46,7 @@ class Queries:
                 continue
             if len(tasks) >= command.limit:
                 break
-            tasks.append(self._view(record))
+            tasks.append(self._view(now, record))
         return {"v": SHAPE_VERSION, "tasks": tasks}
 
     def _records(self) -> Iterator[Record]:
@@ -54,8 +55,9 @@ class Queries:
             if record.spec is not None:
                 yield record
 
-    def _view(self, record: Record) -> dict[str, Json]:
-        return self.ledger.views.task(record, self.ledger.shown.get(record.task))
+    def _view(self, now: Now, record: Record) -> dict[str, Json]:
+        view = self.ledger.views.task(record, self.ledger.shown.get(record.task))
+        return view | schedule_view(self.ledger, now, record)
 
     def history(self, command: TaskHistory) -> Json:
         """Return the signed facts of one task, each claim before what was said about it."""
@@ -84,7 +86,7 @@ class Queries:
         """Answer once a task is over."""
         record = self.ledger.record(command.task)
         if record.state in TERMINAL:
-            self.ledger.answer(now, asker, {"task": self._view(record)})
+            self.ledger.answer(now, asker, {"task": self._view(now, record)})
             return
         self.ledger.check_room()
         number = self.ledger.waiters.new_number()
@@ -114,4 +116,4 @@ class Queries:
             if isinstance(waiter, TaskWaiter):
                 self.ledger.waiters.take(waiter.number)
                 self.ledger.timers.cancel(TimerName("wait", waiter.number))
-                self.ledger.answer(now, waiter.asker, {"task": self._view(record)})
+                self.ledger.answer(now, waiter.asker, {"task": self._view(now, record)})

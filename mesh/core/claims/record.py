@@ -66,6 +66,8 @@ class Record:
     task: TaskId
     spec: Verified[Spec] | None
     """The effective one; None while only facts that cite it have arrived."""
+    others: tuple[Verified[Spec], ...]
+    """Further specs under the id of a keyed task, by id: others submitted it as well."""
     claims: tuple[ClaimView, ...]
     """All that are held, valid or not, by token, rising."""
     owner: ClaimView | None
@@ -79,8 +81,13 @@ class Record:
     winner: Verified[Result] | None
     superseded: tuple[Verified[Result], ...]
     """Results of valid claims that another result outranks, rising."""
-    canceled: bool
-    """Whether a cancel counts; a completed task keeps its result all the same."""
+    cancel: Verified[Cancel] | None
+    """The least that counts; a completed task keeps its result all the same."""
+
+    @property
+    def canceled(self) -> bool:
+        """Whether a cancel counts."""
+        return self.cancel is not None
 
     @property
     def attempts_left(self) -> bool:
@@ -137,23 +144,25 @@ def derive(
     valid = [view for view in views if view.valid]
     owner = valid[-1] if valid else None
     results = heap.results(valid)
-    spec = _least(tuple(heap.specs.values()))
+    specs = sorted(heap.specs.values(), key=_by_id)
+    spec = specs[0] if specs else None
     attempts_used = len([view for view in valid if view.used])
     winner = results[-1] if results else None
-    canceled = bool(heap.cancels) and heap.is_canceled(is_admin)
+    cancel = heap.cancel(is_admin) if heap.cancels else None
     spent = spec is not None and attempts_used >= spec.fact.max_attempts
     return Record(
         task=facts.task,
         spec=spec,
+        others=tuple(specs[1:]),
         claims=views,
         owner=owner,
-        state=_state(owner, completed=winner is not None, canceled=canceled, spent=spent),
+        state=_state(owner, completed=winner is not None, canceled=cancel is not None, spent=spent),
         epoch=owner.fact.fact.epoch if owner else 0,
         starts=len([view for view in valid if view.started]),
         attempts_used=attempts_used,
         winner=winner,
         superseded=tuple(results[:-1]),
-        canceled=canceled,
+        cancel=cancel,
     )
 
 
@@ -289,13 +298,17 @@ class _Heap:
                 found += sorted(mine, key=_by_id, reverse=True)
         return found
 
-    def is_canceled(self, is_admin: Callable[[NodeId], bool]) -> bool:
-        """Whether a cancel is by a submitter, by the author of a valid claim or by an admin."""
+    def cancel(self, is_admin: Callable[[NodeId], bool]) -> Verified[Cancel] | None:
+        """Return the least cancel by a submitter, the author of a valid claim or an admin."""
         allowed = {spec.author for spec in self.specs.values()}
         allowed |= {claim.author for claim in self.valid.values()}
-        return any(
-            cancel.fact.spec in self.specs and (cancel.author in allowed or is_admin(cancel.author))
-            for cancel in self.cancels
+        return _least(
+            [
+                cancel
+                for cancel in self.cancels
+                if cancel.fact.spec in self.specs
+                and (cancel.author in allowed or is_admin(cancel.author))
+            ]
         )
 
 

@@ -9,6 +9,7 @@ from mesh.core.claims.facts import ProgressState, TaskFact
 from mesh.core.claims.ledger import Ledger
 from mesh.core.claims.refusals import already_finished, claim_lost
 from mesh.core.claims.requests import Asker
+from mesh.core.claims.schedule_views import held_view
 from mesh.core.claims.sessions import (
     HANDLE_ROW,
     Holding,
@@ -18,7 +19,7 @@ from mesh.core.claims.sessions import (
 )
 from mesh.core.claims.takeover import session_boot
 from mesh.core.claims.timers import TimerName
-from mesh.core.claims.views import TERMINAL, claim_view
+from mesh.core.claims.views import TERMINAL
 from mesh.core.claims.writing import Writing
 from mesh.core.effects import ClientId, Row
 from mesh.core.errors import LocalError
@@ -100,7 +101,7 @@ class Returning:
         if holding.phase is Phase.SETTLING:
             holding.askers.append(asker)
         elif session_boot(view) == ledger.parts.boot:
-            owned = claim_view(record, holding.claim, handle, "owned")
+            owned = held_view(ledger, record, holding.claim, handle, "owned")
             ledger.answer(now, asker, owned)
         else:
             running = self.writing.progress(holding, ProgressState.RUNNING)

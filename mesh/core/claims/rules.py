@@ -10,30 +10,41 @@ from typing import Any
 
 from mesh.core.claims.allocation import claim_rank
 from mesh.core.claims.facts import (
+    Allocation,
     Attempt,
     AttemptKind,
+    Cancel,
+    CancelReason,
     Claim,
+    ParentPolicy,
     Progress,
     ProgressState,
     Result,
     Spec,
 )
 from mesh.core.errors import Refusal, RemoteError
+from mesh.core.identity import MeshId, keyed_task_id
 from mesh.core.wire.envelope import Verified
 
 CREATOR_BYTES = 16
+MS = 1000
 DIGEST_BYTES = 32
 PROGRESS_STATES = tuple(int(state) for state in ProgressState)
 ATTEMPT_KINDS = tuple(int(kind) for kind in AttemptKind)
+CANCEL_REASONS = tuple(int(reason) for reason in CancelReason)
+PARENT_POLICIES = tuple(int(policy) for policy in ParentPolicy)
+ALLOCATIONS = tuple(int(allocation) for allocation in Allocation)
 
 
-def check_fact(verified: Verified[Any]) -> None:
+def check_fact(verified: Verified[Any], mesh: MeshId) -> None:
     """Raise RemoteError(BROKEN_RULE or AUTHOR_MISMATCH) when a task fact can never count."""
     fact = verified.fact
     if isinstance(fact, Spec):
-        _check_spec(verified)
+        _check_spec(verified, mesh)
     elif isinstance(fact, Claim):
         _check_claim(verified)
+    elif isinstance(fact, Cancel):
+        _require(fact.reason in CANCEL_REASONS, f"no reason to cancel {fact.reason}")
     elif isinstance(fact, Progress):
         _require(fact.state in PROGRESS_STATES, f"no progress state {fact.state}")
     elif isinstance(fact, Attempt):
@@ -43,10 +54,20 @@ def check_fact(verified: Verified[Any]) -> None:
         _require(fact.digest == digest, "the digest is not the output's")
 
 
-def _check_spec(verified: Verified[Spec]) -> None:
-    if verified.fact.task[:CREATOR_BYTES] != verified.author:
+def _check_spec(verified: Verified[Spec], mesh: MeshId) -> None:
+    spec = verified.fact
+    if spec.dedupe is not None:
+        key, end_ms = spec.dedupe
+        _require(end_ms % MS == 0, "a window that ends between two seconds")
+        keyed = keyed_task_id(mesh, spec.kind, key, end_ms // MS)
+        _require(spec.task == keyed, "a task id that is not its key's")
+    elif spec.task[:CREATOR_BYTES] != verified.author:
         raise RemoteError(Refusal.AUTHOR_MISMATCH, "a task id that names another creator")
-    _require(verified.fact.max_attempts >= 1, "a task without an attempt")
+    _require(spec.max_attempts >= 1, "a task without an attempt")
+    _require(spec.task not in spec.parents, "a task that waits for itself")
+    _require(spec.parent_policy in PARENT_POLICIES, f"no parent policy {spec.parent_policy}")
+    _require(spec.allocation in ALLOCATIONS, f"no allocation {spec.allocation}")
+    _require(spec.limit is None or spec.limit[1] >= 1, "a limit without a slot")
 
 
 def _check_claim(verified: Verified[Claim]) -> None:

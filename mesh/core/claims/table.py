@@ -1,4 +1,4 @@
-"""The claim table: every task fact that is held, the record of each task, and two indexes.
+"""The claim table: every task fact that is held, the record of each task, and some indexes.
 
 Adding a fact only files it and marks its task; records and indexes are brought up to date when
 somebody asks. What a fact adds up to with others is decided in `record.derive` alone.
@@ -7,7 +7,6 @@ somebody asks. What a fact adds up to with others is decided in `record.derive` 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from mesh.core.claims.backlog import Backlog
 from mesh.core.claims.facts import Cancel, Claim, Evidence, TaskFact
 from mesh.core.claims.held_back import HeldBack
 from mesh.core.claims.record import Record, derive, history
@@ -27,13 +26,13 @@ def _reason(verified: Verified[Any]) -> FactId | None:
 class _Entry:
     """One task: its facts, its record once asked for, and its places in the indexes."""
 
-    __slots__ = ("facts", "owner", "place", "record")
+    __slots__ = ("facts", "owner", "parents", "record")
 
     def __init__(self, facts: TaskFacts) -> None:
         self.facts = facts
         self.record: Record | None = None
-        self.place: tuple[str, int] | None = None
         self.owner: NodeId | None = None
+        self.parents: tuple[TaskId, ...] = ()
 
 
 class Table:
@@ -57,15 +56,15 @@ class Table:
         self._counts: dict[NodeId, int] = {}
         self._held_back = HeldBack(params.held_back_max)
         self._stale: dict[TaskId, _Entry] = {}
-        self._backlog = Backlog()
         self._owned: dict[NodeId, dict[TaskId, None]] = {}
+        self._children: dict[TaskId, dict[TaskId, None]] = {}
         self._with_cancels: dict[TaskId, None] = {}
 
     # ---- facts
 
     def check(self, verified: Verified[TaskFact]) -> None:
         """Raise RemoteError(BROKEN_RULE or AUTHOR_MISMATCH) when a fact can never count."""
-        check_fact(verified)
+        check_fact(verified, self.mesh)
 
     def add(self, verified: Verified[Any]) -> tuple[TaskId, ...]:
         """Hold a checked fact; return the tasks whose record may have changed.
@@ -162,22 +161,15 @@ class Table:
         entry = self._entries.get(task)
         return history(entry.facts) if entry else ()
 
-    def claimable(self, task: TaskId) -> bool:
-        """Whether the task facts alone leave a task open to be claimed."""
-        record = self.record(task)
-        return record is not None and record.claimable
-
-    def claimable_of(self, kinds: tuple[str, ...]) -> Iterator[TaskId]:
-        """Return the claimable tasks of some kinds, oldest first; changes meanwhile are seen."""
-        self._refresh()
-        for task in self._backlog.walk(kinds):
-            if self.claimable(task):
-                yield task
-
     def owned_by(self, node: NodeId) -> Iterator[TaskId]:
         """Return the tasks in state working whose owner is this node."""
         self._refresh()
         return iter(tuple(self._owned.get(node, ())))
+
+    def children_of(self, task: TaskId) -> tuple[TaskId, ...]:
+        """Return the tasks whose effective spec waits for this one."""
+        self._refresh()
+        return tuple(self._children.get(task, ()))
 
     def facts_left(self, author: NodeId) -> int:
         """Return how many more facts of one author find room."""
@@ -255,22 +247,9 @@ class Table:
         record = derive(entry.facts, self._evidence, self._is_admin)
         entry.record = record
         self._stale.pop(record.task, None)
-        self._file_claimable(entry, record)
         self._file_owner(entry, record)
+        self._file_parents(entry, record)
         return record
-
-    def _file_claimable(self, entry: _Entry, record: Record) -> None:
-        place = None
-        if record.claimable:
-            assert record.spec is not None
-            place = (record.spec.fact.kind, record.spec.fact.created_ms)
-        if place == entry.place:
-            return
-        if entry.place is not None:
-            self._backlog.remove(entry.place[0], (entry.place[1], record.task))
-        if place is not None:
-            self._backlog.add(place[0], (place[1], record.task))
-        entry.place = place
 
     def _file_owner(self, entry: _Entry, record: Record) -> None:
         owner = None
@@ -287,3 +266,16 @@ class Table:
         if owner is not None:
             self._owned.setdefault(owner, {})[record.task] = None
         entry.owner = owner
+
+    def _file_parents(self, entry: _Entry, record: Record) -> None:
+        parents = () if record.spec is None else record.spec.fact.parents
+        if parents == entry.parents:
+            return
+        for parent in entry.parents:
+            children = self._children[parent]
+            children.pop(record.task, None)
+            if not children:
+                del self._children[parent]
+        for parent in parents:
+            self._children.setdefault(parent, {})[record.task] = None
+        entry.parents = parents

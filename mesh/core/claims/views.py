@@ -101,7 +101,6 @@ class Views:
             "updated_at": created if shown is None else time_text(shown.updated_ms),
             "result": None if record.winner is None else self.result(record, record.winner),
             "superseded": superseded,
-            "blocked_on": [],
             "starts": record.starts,
             "error": errors[-1].fact.error.decode(errors="replace") if errors else None,
             "note": None if spec is None else spec.fact.note.decode(errors="replace"),

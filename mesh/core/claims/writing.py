@@ -5,7 +5,6 @@ from hashlib import blake2b
 
 from mesh.core.claims.facts import (
     ERROR_BYTES_MAX,
-    NOTE_BYTES_MAX,
     PAYLOAD_BYTES_MAX,
     Attempt,
     AttemptKind,
@@ -16,13 +15,14 @@ from mesh.core.claims.facts import (
     Spec,
     TaskFact,
 )
-from mesh.core.claims.ledger import Ledger, task_name, wall_ms
+from mesh.core.claims.ledger import Ledger, task_name
 from mesh.core.claims.record import token_key, token_text
-from mesh.core.claims.refusals import already_finished, claim_lost, not_settled
+from mesh.core.claims.refusals import already_finished, claim_lost, lost_body, not_settled
 from mesh.core.claims.requests import Answer, Asker
 from mesh.core.claims.sessions import Holding, Phase
 from mesh.core.claims.settle import Copies
-from mesh.core.claims.texts import cut_text, entered_base64, entered_bytes, entered_text
+from mesh.core.claims.submitting import Submitting, same_work
+from mesh.core.claims.texts import cut_text, entered_base64
 from mesh.core.claims.timers import TimerName
 from mesh.core.claims.views import TERMINAL
 from mesh.core.commands import (
@@ -36,12 +36,9 @@ from mesh.core.commands import (
 from mesh.core.effects import Json
 from mesh.core.errors import LocalError
 from mesh.core.gossip.vocabulary import PushNumber, Want
-from mesh.core.identity import FactId, NodeId, TaskId, dot_task_id, task_text
+from mesh.core.identity import FactId, NodeId, TaskId, task_text
 from mesh.core.instants import Now, later
 from mesh.core.snapshot import TaskState
-
-MS_MAX = (1 << 32) - 1
-KIND_BYTES_MAX = 64
 
 
 @dataclass(slots=True)
@@ -61,52 +58,41 @@ class Writing:
     """The writes of this node, until they are durable and answered."""
 
     ledger: Ledger
-    _last_number: int = 0
+    submitting: Submitting = field(init=False)
     _writes: dict[PushNumber, Write] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.submitting = Submitting(self.ledger)
 
     # --- tasks
 
     def submit(self, now: Now, asker: Asker, command: TaskSubmit) -> None:
         """Put a new task into the table."""
         self.ledger.check_room()
-        spec = self._spec(now, command)
+        spec = self.submitting.draft(now, command)
+        if self.submitting.is_known(spec):
+            self._join(now, asker, command, spec)
+            return
         want = self._want(command.copies)
         push, (fact,) = self.ledger.publish(now, [spec], want)
-        self._last_number += 1
+        self.submitting.count()
         self.ledger.count("submitted")
         self.ledger.requests.begin(now, asker.key, command)
         copies = self._copies(now, push, command.copies if want is Want.DURABLE else 1)
         body: dict[str, Json] = {"task": task_text(spec.task)}
         self._await_copies(Write(asker, spec.task, body, copies, fact.id))
 
-    def _spec(self, now: Now, command: TaskSubmit) -> Spec:
-        note = entered_bytes(command.note, "note")
-        if len(note) > NOTE_BYTES_MAX:
-            raise LocalError(
-                "text_too_long",
-                f"note: {len(note)} bytes of UTF-8, at most {NOTE_BYTES_MAX} fit",
-                "give a shorter note",
-            )
-        grace_s = command.orphan_grace_s
-        if grace_s is not None and grace_s * 1000 > MS_MAX:
-            raise LocalError(
-                "grace_too_long",
-                f"orphan_grace_s: at most {MS_MAX // 1000} fit",
-                "give a shorter grace",
-            )
-        parts = self.ledger.parts
-        bytes_max = min(parts.params.payload_bytes_max, PAYLOAD_BYTES_MAX)
-        number = self._last_number + 1
-        return Spec(
-            task=dot_task_id(self.ledger.self_id, parts.boot, number),
-            kind=entered_text(command.kind, KIND_BYTES_MAX, "kind"),
-            payload=entered_base64(command.payload, bytes_max, "payload"),
-            created_ms=wall_ms(now),
-            max_attempts=command.max_attempts,
-            backoff_ms=min(round(command.backoff_s * 1000), MS_MAX),
-            orphan_grace_ms=None if grace_s is None else round(grace_s * 1000),
-            note=note,
-        )
+    def _join(self, now: Now, asker: Asker, command: TaskSubmit, spec: Spec) -> None:
+        """Answer with the task that stands under the same key already."""
+        self.ledger.count("deduplicated")
+        held = self.ledger.known(spec.task)
+        body: dict[str, Json] = {
+            "task": task_text(spec.task),
+            "joined": True,
+            "differs": held.spec is not None and not same_work(held.spec.fact, spec),
+            "copies": 1,
+        }
+        self._answer_after_commit(now, asker, command, body)
 
     def cancel(self, now: Now, asker: Asker, command: TaskCancel) -> None:
         """Say that nobody shall do a task any more."""
@@ -230,6 +216,23 @@ class Writing:
             self.ledger.refuse(now, asker, error, had_effect=True)
         self.end(holding)
 
+    def time_out(self, now: Now, holding: Holding, error: str) -> None:
+        """End an attempt that took too long; its agent is told to stop, and may be late."""
+        attempt = Attempt(
+            holding.task, holding.claim.id, AttemptKind.TIMED_OUT, error.encode()[:ERROR_BYTES_MAX]
+        )
+        client = holding.client
+        self.ledger.publish(now, [*self._start_facts(holding), attempt])
+        holding.started = True
+        self.ledger.count("timed_out")
+        self.ledger.timers.cancel(TimerName("grace", holding.key))
+        self.ledger.close_holding(holding, Phase.LOST)
+        body = lost_body(self.ledger.known(holding.task), token_text(holding.claim))
+        body["reason"] = "timed_out"
+        if client is not None:
+            self.ledger.parts.outbox.notify("task.lost", body, client)
+        self.ledger.parts.outbox.notify("task.lost", body)
+
     def end(self, holding: Holding) -> None:
         """Close the handle of a claim that is over by its own agent's word."""
         self.ledger.timers.cancel(TimerName("settle", holding.key))
@@ -279,7 +282,7 @@ class Writing:
         self,
         now: Now,
         asker: Asker,
-        command: TaskCancel | TaskStart | TaskFail | TaskRelease,
+        command: TaskSubmit | TaskCancel | TaskStart | TaskFail | TaskRelease,
         body: dict[str, Json],
     ) -> None:
         self.ledger.requests.begin(now, asker.key, command)

@@ -66,9 +66,10 @@ class Scribe:
         created_ms: int = 0,
         attempts: int = 3,
         payload: bytes = b"",
+        **more: Any,  # noqa: ANN401  further fields of a spec
     ) -> Verified[Spec]:
         task = dot_task_id(self.id, BOOT, number)
-        return self.write(Spec(task, kind, payload, created_ms, attempts, 0, None, b""))
+        return self.write(Spec(task, kind, payload, created_ms, attempts, 0, None, b"", **more))
 
     def claim(
         self,

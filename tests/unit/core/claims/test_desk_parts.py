@@ -54,17 +54,22 @@ def test_a_deadline_that_moves_for_ever_takes_no_room() -> None:
 
 def test_the_board_lists_each_task_once_in_order() -> None:
     board = Board()
-    assert board.open(OTHER, "k", Instant(1.0))
-    assert board.open(TASK, "k", Instant(2.0))
-    assert not board.open(OTHER, "k", Instant(3.0))
-    assert board.candidates("k", 8) == [(OTHER, 1.0), (TASK, 2.0)]
-    assert board.candidates("k", 1) == [(OTHER, 1.0)]
+    assert board.open("k", (7, OTHER), Instant(1.0))
+    assert board.open("k", (9, TASK), Instant(2.0))
+    assert not board.open("k", (7, OTHER), Instant(3.0))
+    assert board.candidates("k", 8) == [(7, OTHER), (9, TASK)]
+    assert board.candidates("k", 1) == [(7, OTHER)]
+    assert board.open("k", (11, OTHER), Instant(3.0)), "it has moved"
+    assert board.candidates("k", 8) == [(9, TASK), (11, OTHER)]
+    assert board.open_since(OTHER) == 1.0
     board.close(OTHER)
     board.close(OTHER)
     assert board.open_since(OTHER) is None
     assert board.open_since(TASK) == 2.0
+    assert board.has_open("k")
     board.close(TASK)
     assert board.candidates("k", 8) == []
+    assert not board.has_open("k")
 
 
 def test_the_board_knows_on_whose_life_tasks_depend() -> None:

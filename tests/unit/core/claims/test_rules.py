@@ -8,7 +8,7 @@ from mesh.core.claims.facts import AttemptKind, ProgressState, TaskFact
 from mesh.core.claims.rules import check_fact
 from mesh.core.errors import Refusal, RemoteError
 from mesh.core.identity import FactId
-from tests.unit.core.claims.scribe import ANN, BOB, Scribe
+from tests.unit.core.claims.scribe import ANN, BOB, MESH, Scribe
 
 SPEC = ANN.spec()
 FIRST = BOB.claim(SPEC)
@@ -19,17 +19,17 @@ SOME_ID = FactId(b"i" * 32)
 
 def refusal_of(author: Scribe, fact: TaskFact) -> Refusal:
     with pytest.raises(RemoteError) as refused:
-        check_fact(author.write(fact))
+        check_fact(author.write(fact), MESH)
     return refused.value.refusal
 
 
 def test_sound_facts_pass() -> None:
     for fact in (SPEC, FIRST, RELEASED, SECOND, BOB.result(FIRST), ANN.cancel(SPEC)):
-        check_fact(fact)
+        check_fact(fact, MESH)
     for state in ProgressState:
-        check_fact(BOB.progress(FIRST, state))
+        check_fact(BOB.progress(FIRST, state), MESH)
     for kind in AttemptKind:
-        check_fact(BOB.attempt(FIRST, kind))
+        check_fact(BOB.attempt(FIRST, kind), MESH)
 
 
 def test_a_task_id_names_its_creator() -> None:

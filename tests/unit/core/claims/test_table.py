@@ -1,7 +1,7 @@
 """The table: filing facts in any order, bounds, indexes."""
 
 from dataclasses import replace
-from itertools import islice, permutations
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -54,7 +54,6 @@ def test_check_refuses_what_can_never_count() -> None:
 def test_an_unknown_task_has_no_record() -> None:
     table = table_of()
     assert table.record(TASK) is None
-    assert not table.claimable(TASK)
     assert table.facts_of(TASK) == ()
 
 
@@ -236,36 +235,24 @@ def test_evidence_of_one_id_cannot_change() -> None:
 # ---- indexes
 
 
-def test_the_oldest_of_the_wanted_kinds_comes_first() -> None:
-    specs = [
-        ANN.spec(number, kind=kind, created_ms=created_ms)
-        for number, kind, created_ms in [(1, "a", 30), (2, "b", 10), (3, "a", 20), (4, "c", 5)]
-    ]
-    table = table_of(*specs)
-    order = [specs[1], specs[2], specs[0]]
-    assert list(table.claimable_of(("a", "b"))) == [spec.fact.task for spec in order]
-    assert list(table.claimable_of(("d",))) == []
-
-
 def test_the_index_follows_a_task_through_its_life() -> None:
-    def indexes() -> tuple[bool, bool, bool]:
+    def indexes() -> tuple[bool, bool]:
         return (
-            TASK in table.claimable_of(("build",)),
             TASK in table.owned_by(BOB.id),
             TASK in table.owned_by(CAT.id),
         )
 
     table = table_of(CLAIM)
-    assert indexes() == (False, False, False)
+    assert indexes() == (False, False)
     table.add(SPEC)
-    assert indexes() == (False, True, False)
+    assert indexes() == (True, False)
     table.add(END)
-    assert indexes() == (True, False, False)
+    assert indexes() == (False, False)
     second = CAT.claim(SPEC, after=CLAIM, because=END.id)
     table.add(second)
-    assert indexes() == (False, False, True)
+    assert indexes() == (False, True)
     table.add(CAT.result(second))
-    assert indexes() == (False, False, False)
+    assert indexes() == (False, False)
 
 
 def test_ownership_moves_to_the_greater_claim() -> None:
@@ -277,26 +264,17 @@ def test_ownership_moves_to_the_greater_claim() -> None:
     assert list(table.owned_by(top.id)) == [TASK]
 
 
-def test_a_walk_sees_what_is_claimed_under_way() -> None:
-    specs = [ANN.spec(number, created_ms=number) for number in range(1, 5)]
-    table = table_of(*specs)
-    seen = []
-    for task in table.claimable_of(("build",)):
-        seen.append(task)
-        if len(seen) == 1:
-            table.add(BOB.claim(specs[1]))
-    assert seen == [specs[i].fact.task for i in (0, 2, 3)]
-
-
-def test_a_task_that_changes_its_effective_spec_changes_its_place() -> None:
+def test_a_task_knows_who_waits_for_it() -> None:
+    other = ANN.spec(2)
     first, second = sorted(
-        (ANN.spec(kind="a"), ANN.spec(kind="b", payload=b"x")), key=lambda spec: spec.id
+        (ANN.spec(3, parents=(TASK,)), ANN.spec(3, parents=(other.fact.task,))),
+        key=lambda spec: spec.id,
     )
-    table = table_of(second)
-    assert list(table.claimable_of((second.fact.kind,))) == [TASK]
+    table = table_of(SPEC, other, second)
+    assert table.children_of(second.fact.parents[0]) == (second.fact.task,)
     table.add(first)
-    assert list(table.claimable_of((second.fact.kind,))) == []
-    assert list(islice(table.claimable_of((first.fact.kind,)), 1)) == [TASK]
+    assert table.children_of(second.fact.parents[0]) == (), "another spec is effective now"
+    assert table.children_of(first.fact.parents[0]) == (first.fact.task,)
 
 
 def test_owned_tasks_may_be_given_up_while_they_are_walked() -> None:
@@ -305,5 +283,7 @@ def test_owned_tasks_may_be_given_up_while_they_are_walked() -> None:
     table = table_of(*specs, *claims)
     for task, claim in zip(table.owned_by(BOB.id), claims, strict=True):
         table.add(BOB.release(claim))
-        assert table.claimable(task)
+        record = table.record(task)
+        assert record is not None
+        assert record.claimable
     assert list(table.owned_by(BOB.id)) == []

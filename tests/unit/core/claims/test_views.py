@@ -55,7 +55,6 @@ def test_a_new_task() -> None:
         "updated_at": "2023-11-14T22:13:20.123Z",
         "result": None,
         "superseded": [],
-        "blocked_on": [],
         "starts": 0,
         "error": None,
         "note": "",

@@ -1,0 +1,124 @@
+"""The right to make the next claim on a task: from when on, and because of what."""
+
+from dataclasses import dataclass
+
+from mesh.core.claims.allocation import claim_rank
+from mesh.core.claims.board import OwnerSession
+from mesh.core.claims.dependencies import blocking
+from mesh.core.claims.facts import Claim
+from mesh.core.claims.ledger import Ledger
+from mesh.core.claims.record import Record
+from mesh.core.claims.scheduling import order_key, ready_at, too_late_at
+from mesh.core.claims.takeover import Ended, free_at, retry_delay_s, session_boot
+from mesh.core.claims.timers import TimerName
+from mesh.core.claims.views import TERMINAL
+from mesh.core.identity import FactId, TaskId
+from mesh.core.instants import Instant, Now, later
+from mesh.core.snapshot import TaskState
+
+NONCE_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The right to make the next claim on a task, from an instant on."""
+
+    at: Instant
+    epoch: int
+    supersedes: FactId | None = None
+    because: FactId | None = None
+    ended: Ended | None = None
+    """Set when the reason is a membership fact, which is published with the claim."""
+
+
+@dataclass(slots=True)
+class Openings:
+    """Finds out which tasks this node may claim, and keeps the board in line with that."""
+
+    ledger: Ledger
+
+    def opening(self, now: Now, record: Record) -> Opening | None:
+        """Return from when on which claim may be made to do a task; None: not as things stand."""
+        right = self.right(now, record)
+        if right is None or not record.attempts_left:
+            return None
+        assert record.spec is not None
+        spec = record.spec.fact
+        if blocking(self.ledger.parts.table, spec):
+            return None
+        too_late = too_late_at(now, record)
+        at = max(right.at, ready_at(now, spec))
+        if too_late is not None and too_late[0] <= at:
+            return None
+        return Opening(at, right.epoch, right.supersedes, right.because, right.ended)
+
+    def right(self, now: Now, record: Record) -> Opening | None:
+        """Return which claim nobody could object to, whatever the task still waits for."""
+        if record.spec is None or record.state in TERMINAL:
+            return None
+        owner, spec = record.owner, record.spec.fact
+        if owner is None:
+            return Opening(now.instant, 1)
+        if owner.ended_by is not None:
+            params = self.ledger.parts.params
+            delay_s = retry_delay_s(owner, spec, record.attempts_used, params)
+            free = later(now.instant, delay_s)
+            at = self.ledger.board.retry_at(record.task, owner.fact.id, free)
+            return Opening(at, record.epoch + 1, owner.fact.id, owner.ended_by)
+        if owner.fact.author == self.ledger.self_id:
+            return None
+        ended = self.ledger.parts.liveness.ended(owner.fact.author, session_boot(owner))
+        if ended is None:
+            return None
+        at = free_at(ended, spec, self.ledger.graces)
+        return Opening(at, record.epoch + 1, owner.fact.id, ended.fact.id, ended)
+
+    def evaluate(self, now: Now, task: TaskId) -> bool:
+        """Bring the board in line with a task's record; whether the task is newly listed."""
+        ledger = self.ledger
+        record = ledger.parts.table.record(task)
+        opening = None if record is None else self.opening(now, record)
+        ledger.board.watch(task, None if record is None else self._foreign_owner(record))
+        timer = TimerName("open", task)
+        if record is None or opening is None or opening.ended is not None:
+            ledger.board.forget_retry(task)
+        if opening is None or opening.at > now.instant:
+            ledger.board.close(task)
+            if opening is None:
+                ledger.timers.cancel(timer)
+            else:
+                ledger.timers.set(timer, opening.at)
+            return False
+        ledger.timers.cancel(timer)
+        assert record is not None
+        assert record.spec is not None
+        spec = record.spec.fact
+        key = order_key(task, spec, ledger.parts.params)
+        if not ledger.board.open(spec.kind, key, opening.at):
+            return False
+        ledger.stirred[spec.kind] = None
+        return True
+
+    def _foreign_owner(self, record: Record) -> OwnerSession | None:
+        owner = record.owner
+        if record.state is not TaskState.WORKING or owner is None:
+            return None
+        if owner.fact.author == self.ledger.self_id:
+            return None
+        return OwnerSession(owner.fact.author, session_boot(owner))
+
+    def draft(self, record: Record, opening: Opening, agent: str) -> Claim:
+        """Return the claim that an opening allows, in this node's name."""
+        parts = self.ledger.parts
+        assert record.spec is not None
+        return Claim(
+            task=record.task,
+            spec=record.spec.id,
+            epoch=opening.epoch,
+            rank=claim_rank(record.task, opening.epoch, self.ledger.self_id),
+            boot=parts.boot,
+            agent=agent,
+            nonce=parts.rng.randbytes(NONCE_BYTES),
+            supersedes=opening.supersedes,
+            because=opening.because,
+        )

@@ -1,0 +1,52 @@
+"""How long one attempt may take: the owner's node ends it itself when that has passed.
+
+Counted on the owner's own clock from the moment the work may start; after a restart of its node,
+from the moment the claim is taken up again. Others learn of it by the attempt that is written: a
+slow owner is never robbed by somebody else's clock.
+"""
+
+from dataclasses import dataclass, field
+
+from mesh.core.claims.ledger import Ledger
+from mesh.core.claims.record import Record
+from mesh.core.claims.sessions import Phase
+from mesh.core.claims.timers import TimerName
+from mesh.core.claims.writing import Writing
+from mesh.core.errors import LocalError
+from mesh.core.instants import Instant, Now, later
+from mesh.core.snapshot import TaskState
+
+RETRY_S = 1.0
+MS = 1000
+
+
+@dataclass(slots=True)
+class Running:
+    """The limits of the claims that this node owns."""
+
+    ledger: Ledger
+    writing: Writing
+    _ends: dict[bytes, Instant] = field(default_factory=dict)
+
+    def evaluate(self, now: Now, record: Record) -> None:
+        """Begin to count for claims that may start."""
+        limit_ms = None if record.spec is None else record.spec.fact.run_limit_ms
+        if limit_ms is None or record.state is not TaskState.WORKING:
+            return
+        for holding in self.ledger.sessions.of_task(record.task):
+            if holding.phase is Phase.OWNED and holding.key not in self._ends:
+                self._ends[holding.key] = end = later(now.instant, limit_ms / MS)
+                self.ledger.timers.set(TimerName("run", holding.key), end)
+
+    def handle_due(self, now: Now, key: bytes) -> None:
+        """An attempt has taken as long as it may."""
+        holding = self.ledger.sessions.get(key)
+        if holding is None or not holding.is_live:
+            self._ends.pop(key, None)
+            return
+        try:
+            self.writing.time_out(now, holding, "the attempt took longer than it may")
+        except LocalError:
+            self.ledger.timers.set(TimerName("run", key), later(now.instant, RETRY_S))
+        else:
+            self._ends.pop(key, None)
