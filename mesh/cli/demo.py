@@ -86,6 +86,8 @@ class DemoNode:
     folder: Path
     port: int
     join: Path | None
+    extra: tuple[str, ...] = ()
+    """More options of `mesh up`."""
     node: "subprocess.Popen[bytes] | None" = None
     worker: "subprocess.Popen[bytes] | None" = None
 
@@ -101,6 +103,7 @@ class DemoNode:
         arguments = [
             *("up", "--data", str(self.folder / "data"), "--bind", f"127.0.0.1:{self.port}"),
             *("--name", self.name, "--socket", str(self.socket), "--profile", "local", *join),
+            *self.extra,
         ]
         self.node = self._start(arguments, "node.log")
 

@@ -24,6 +24,8 @@ class Refusal(StrEnum):
     TICKET_USED = "ticket_used"
     TICKET_UNKNOWN = "ticket_unknown"
     CLOCK = "clock"
+    PENDING = "pending"
+    DENIED = "denied"
 
 
 class RemoteError(Exception):

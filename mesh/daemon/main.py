@@ -37,6 +37,7 @@ from mesh.daemon.options import UpOptions
 from mesh.daemon.places import (
     advertised_addresses,
     bind_address,
+    check_open,
     data_directory,
     warnings_about,
 )
@@ -51,6 +52,7 @@ OWN_CLIENT = ClientId(0)
 """Requests of the daemon itself; control clients are numbered from 1."""
 FIRST_TICKET_S = 900.0
 SLOW_JOIN_S = 3.0
+MESH_ID_BYTES = 32
 PERMISSION_NAMES = ("state_too_open", "state_foreign_owner", "permission")
 
 
@@ -118,6 +120,8 @@ class Front:
         """Tell watchers; once the node is a member, ask it what a person needs to know."""
         assert self.server is not None
         self.server.notify(topic, body, client)
+        if topic == "node" and body.get("state") == "pending":
+            self._show_pending(body)
         if topic == "node" and body.get("state") == "member":
             self._ask(NodeIdentity())
             self._ask(TrustInvite(uses=1, ttl_s=FIRST_TICKET_S))
@@ -140,6 +144,14 @@ class Front:
         self._ask(NodeLeave())
 
     # ---- what a person sees
+
+    def _show_pending(self, body: Mapping[str, Json]) -> None:
+        say(
+            f"waiting to be let into mesh {body['mesh']}, root {body['root']}\n"
+            f"  this node      {body['name']}  {body['fingerprint']}\n"
+            f"  the other end  {body['asked']}\n"
+            f"  there, an admin says: mesh admit {body['name']}"
+        )
 
     def _show(self) -> None:
         identity, ticket = self.answers.get(1), self.answers.get(2)
@@ -191,8 +203,13 @@ def _founding(options: UpOptions, name: str) -> Founding | None:
     return Founding(f"{name}-mesh", options.profile or "lan", options.open)
 
 
-def _check_rows(options: UpOptions, rows: Mapping[str, Mapping[bytes, bytes]]) -> None:
-    """Raise LocalError when the data directory belongs to another mesh than the one asked for."""
+def _check_rows(
+    options: UpOptions, rows: Mapping[str, Mapping[bytes, bytes]], bound: Address
+) -> None:
+    """Raise LocalError when the data directory belongs to another mesh than the one asked for.
+
+    Also when that mesh is open to everybody who reaches this address.
+    """
     known = rows.get("mesh", {}).get(b"")
     if known is None:
         _check_memory(options, is_lost="fact" in rows)
@@ -207,7 +224,11 @@ def _check_rows(options: UpOptions, rows: Mapping[str, Mapping[bytes, bytes]]) -
             "use another directory with --data; a ticket for this mesh comes from its own "
             "`mesh invite`",
         )
-    profile = Genesis.decode_untrusted(genesis.payload).profile
+    fact = Genesis.decode_untrusted(genesis.payload)
+    profile = fact.profile
+    if fact.open:
+        check_open(bound, insist=options.insist)
+        say("warning: this mesh is OPEN: everybody who reaches it takes part")
     if options.profile not in {None, profile}:
         raise LocalError(
             "profile_is_fixed",
@@ -230,13 +251,29 @@ def _check_memory(options: UpOptions, *, is_lost: bool) -> None:
         )
 
 
+def _mesh_id(text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    try:
+        mesh = bytes.fromhex(text)
+    except ValueError:
+        mesh = b""
+    if len(mesh) != MESH_ID_BYTES:
+        raise LocalError(
+            "bad_mesh_id",
+            f"{text!r} is no mesh id",
+            "copy the 64 digits that `mesh id` shows on a member",
+        )
+    return mesh
+
+
 def _setup(
     options: UpOptions, key: bytes, rows: Mapping[str, Mapping[bytes, bytes]], front: Front
 ) -> NodeSetup:
     name = check_name(options.name or socket.gethostname() or "node")
     for seed in options.seeds:
         parse_seed(seed)
-    _check_rows(options, rows)
+    _check_rows(options, rows, front.sockets.address)
     known = "mesh" in rows
     params = params_for(options.profile or "lan")
     return NodeSetup(
@@ -248,7 +285,7 @@ def _setup(
         addresses=front.advertised,
         seeds=options.seeds,
         ticket=options.join,
-        mesh=None if options.mesh is None else bytes.fromhex(options.mesh),
+        mesh=_mesh_id(options.mesh),
         founding=None if known else _founding(options, name),
         wants_admin=not options.no_admin,
         tags=options.tags,

@@ -33,13 +33,19 @@ def bind_address(options: UpOptions) -> Address:
     address = Address("127.0.0.1" if options.open else EVERYWHERE, port)
     if options.bind is not None:
         address = parse_address(options.bind, port)
-    if options.open and not options.insist and not is_loopback(address.host):
+    if options.open:
+        check_open(address, insist=options.insist)
+    return address
+
+
+def check_open(address: Address, *, insist: bool) -> None:
+    """Raise LocalError for an open mesh on more than loopback, unless somebody insists."""
+    if not insist and not is_loopback(address.host):
         raise LocalError(
             "open_mesh_reachable",
             f"an open mesh on {address} admits everybody who reaches it",
             "bind to 127.0.0.1, use tickets instead of --open, or add --i-know",
         )
-    return address
 
 
 def parse_address(text: str, port: int) -> Address:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mesh.core.crypto.keys import root_key_hash
 from mesh.core.crypto.suite import SigningKey, Suite
 from mesh.core.identity import PublicKey
 from mesh.core.node.entry import fact_row
@@ -36,11 +37,15 @@ def node_key(world: World, name: str, disk: int) -> SigningKey:
 class Population:
     """Makes every node of a world a member of one mesh, without the exchange of joining.
 
-    With `by_ticket`, nodes after the first start as strangers and join with `World.ticket`.
+    With `by_ticket`, nodes after the first start as strangers and join with `World.ticket`; while
+    there is none, by the addresses of the others alone, and with `knows_mesh` by the mesh id too.
+    With `promises` the root key is followed by one that is kept beside it.
     """
 
     open: bool = False
     by_ticket: bool = False
+    knows_mesh: bool = False
+    promises: bool = False
 
     def founded(self, world: World) -> Founded:
         """Return the mesh of a world: its first host founds it."""
@@ -51,19 +56,24 @@ class Population:
             open=self.open,
             created_s=CREATED_S,
             nonce=secret(world, "nonce")[:16],
-            next_root_hash=bytes(32),
+            next_root_hash=self._promised(world),
         )
         return found(world.suite, secret(world, "root"), node_key(world, first, 0), plan)
 
+    def _promised(self, world: World) -> bytes:
+        if not self.promises:
+            return bytes(32)
+        return root_key_hash(world.suite.public_key(secret(world, "next root")))
+
     def __call__(self, world: World, birth: Birth, /) -> Node:
         """Return the node of one start of one host."""
-        rows: Mapping[str, Mapping[bytes, bytes]] = birth.rows
+        rows: dict[str, Mapping[bytes, bytes]] = dict(birth.rows)
         key = node_key(world, birth.name, birth.disk)
         world.suite.public_key(key)
         stranger = self.by_ticket and birth.index > 0
         if "mesh" not in rows and not stranger:
             admitted = self._admitted(world, birth, key)
-            rows = {**rows, **admitted, "fact": {**admitted["fact"], **rows.get("fact", {})}}
+            rows = rows | {kind: {**kept, **rows.get(kind, {})} for kind, kept in admitted.items()}
         return Node(
             NodeSetup(
                 suite=world.suite,
@@ -74,6 +84,7 @@ class Population:
                 addresses=(birth.address,),
                 seeds=birth.seeds[:SEEDS_MAX],
                 ticket=birth.ticket if stranger else None,
+                mesh=world.mesh_id if stranger and self.knows_mesh else None,
                 tags=tuple(birth.tags.items()),
                 rows=rows,
             )
@@ -95,6 +106,8 @@ class Population:
                 facts.append(_sign(world.suite, secret(world, "root"), founded, admin))
         fact_rows = [fact_row(signed) for signed in facts]
         root_key = {b"": secret(world, "root")} if birth.index == 0 else {}
+        if self.promises and root_key:
+            root_key[b"next"] = secret(world, "next root")
         return {
             "mesh": {b"": founded.genesis.signed.encode()},
             "root_key": root_key,

@@ -23,6 +23,7 @@ KEY_FILE = "key"
 KEY_DRAFT = "key.new"
 LOCK_FILE = "lock"
 LOG_FILE = "log.sqlite"
+FORMER_MAX = 1000
 BOOT_KIND = "boot"
 BOOT_KEY = b""
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -100,6 +101,24 @@ class StateDirectory:
             log.close()
             raise
         return log, rows
+
+    def set_aside(self) -> Path:
+        """Move key and log into a folder beside them, for the next start to be a new node's."""
+        at = self._descriptor
+        numbers = (number for number in range(1, FORMER_MAX) if not self._former(number).exists())
+        kept = self._former(next(numbers))
+        try:
+            os.mkdir(kept.name, 0o700, dir_fd=at)
+            for name in sorted(entry.name for entry in self.path.iterdir()):
+                if name == KEY_FILE or name.startswith(LOG_FILE):
+                    os.rename(name, f"{kept.name}/{name}", src_dir_fd=at, dst_dir_fd=at)
+            os.fsync(at)
+        except OSError as error:
+            raise _not_usable(self.path, error) from error
+        return kept
+
+    def _former(self, number: int) -> Path:
+        return self.path / f"former-{number}"
 
     def close(self) -> None:
         """Let another process have the directory."""

@@ -44,6 +44,7 @@ from mesh.core.membership.facts import Accusation, Verdict
 from mesh.core.membership.messages import Accuse, Ack, Ping
 from mesh.core.node.bulk import FRAME_BYTES_MAX
 from mesh.core.node.entry import JOIN_MARK
+from mesh.core.trust.applicants import Applicants
 from mesh.core.trust.joining import AdmitParts, Admitter, Joiner, JoinParts, JoinWish
 from mesh.core.trust.tickets import TicketBook, ticket_text
 from mesh.core.trust.trust import Trust
@@ -426,7 +427,9 @@ class Life:
         book.restore(people.rows["ticket"])
         presences = (people.member.presence.signed,)
         rng = self.driver.node.setup.rng
-        return Admitter(AdmitParts(author, trust, book, people.root, rng, START.wall, presences))
+        return Admitter(
+            AdmitParts(author, trust, book, people.root, rng, START, Applicants(), presences)
+        )
 
     def _param(self, kind: inspect.Type) -> Any:  # noqa: ANN401  JSON
         match kind:

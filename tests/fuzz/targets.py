@@ -36,6 +36,7 @@ from mesh.core.links.links import Links
 from mesh.core.links.session import LinkEnd, seal_datagram
 from mesh.core.links.stream import sealed_stream
 from mesh.core.params import LinkParams
+from mesh.core.trust.applicants import Applicants
 from mesh.core.trust.exchange import (
     Introduction,
     JoinGrant,
@@ -213,7 +214,8 @@ def _admitter() -> Admitter:
     book.restore(people.rows["ticket"])
     contacts = (people.admin.presence.signed, people.member.presence.signed)
     rng = random.Random(3)
-    return Admitter(AdmitParts(author, trust, book, people.root, rng, START.wall, contacts))
+    parts = AdmitParts(author, trust, book, people.root, rng, START, Applicants(), contacts)
+    return Admitter(parts)
 
 
 def _joiner() -> Joiner:

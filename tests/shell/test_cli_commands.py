@@ -20,6 +20,9 @@ from mesh.core.commands import (
     NodeInfo,
     NodeLeave,
     NodeStatus,
+    RootExport,
+    RootKeep,
+    RootLock,
     TaskCancel,
     TaskClaim,
     TaskComplete,
@@ -31,7 +34,17 @@ from mesh.core.commands import (
     TaskStart,
     TaskSubmit,
     TaskWait,
+    TrustAdmins,
+    TrustAdmit,
+    TrustDemote,
+    TrustDeny,
     TrustInvite,
+    TrustInvites,
+    TrustPending,
+    TrustPromote,
+    TrustRemove,
+    TrustRotate,
+    TrustUninvite,
 )
 from tests.unit.control.fake_node import Answer, FakeNode, fake_node, refusing
 
@@ -90,6 +103,26 @@ FACT = {
     "because": None,
 }
 IDENTITY = {"id": "aa11", "fingerprint": "F", "public_key": "p", "mesh": {"id": "m"}}
+TICKET = {
+    "ticket": "ab12",
+    "uses_left": 1,
+    "admitted": ["aa11"],
+    "expires_at": "2026-01-01T00:00:00Z",
+    "state": "open",
+}
+APPLICANT = {
+    "name": "amber",
+    "id": "aa11",
+    "fingerprint": "F",
+    "public_key": "p",
+    "since": "2026-01-01T00:00:00Z",
+}
+KEY = "-".join(["AAAAA"] * 13)
+ADMINS = {
+    "admins": [{"name": "amber", "id": "aa11", "fingerprint": "F"}],
+    "removed": ["bb22"],
+    "root": {"fingerprint": "R", "here": True},
+}
 HANDLED = {"task": "1-2-aa", "token": "t"}
 
 
@@ -108,6 +141,19 @@ SCRIPT: dict[type[Command], Answer] = {
     NodeIdentity: answering(IDENTITY),
     NodeLeave: answering({"left": True}),
     TrustInvite: answering({"ticket": "mesh1:abc", "expires_at": "2026-01-01T00:00:00Z"}),
+    TrustInvites: answering({"tickets": [TICKET]}),
+    TrustUninvite: answering({"ticket": "ab12", "state": "expired"}),
+    TrustPending: answering({"pending": [APPLICANT], "listening_s": 5.0}),
+    TrustAdmit: answering({"admitted": "amber", "fingerprint": "F", "listening_s": 600.0}),
+    TrustDeny: answering({"denied": "amber", "fingerprint": "F"}),
+    TrustRemove: answering({"removed": "aa11", "fingerprint": "F", "standing": 0}),
+    TrustAdmins: answering(ADMINS),
+    TrustPromote: answering({"admin": "aa11", "fingerprint": "F"}),
+    TrustDemote: answering({"demoted": "aa11", "fingerprint": "F"}),
+    RootExport: answering({"root": KEY, "next": KEY, "fingerprint": "F"}),
+    RootLock: answering({"locked": True, "fingerprint": "F"}),
+    RootKeep: answering({"fingerprint": "F"}),
+    TrustRotate: answering({"fingerprint": "F", "next": KEY}),
     TaskSubmit: answering({"task": "1-2-aa", "copies": 2}),
     TaskList: answering({"tasks": [TASK]}),
     TaskShow: answering({"task": TASK}),
@@ -160,6 +206,31 @@ CASES: list[tuple[str, Command, dict[str, Any]]] = [
         TrustInvite(2, 3600.0),
         {"ticket": "mesh1:abc", "expires_at": "2026-01-01T00:00:00Z"},
     ),
+    ("invite list", TrustInvites(), {"tickets": [TICKET]}),
+    ("invite revoke ab12", TrustUninvite("ab12"), {"ticket": "ab12", "state": "expired"}),
+    ("pending", TrustPending(), {"pending": [APPLICANT], "listening_s": 5.0}),
+    (
+        "admit amber --listen 10m",
+        TrustAdmit("amber", 600.0),
+        {"admitted": "amber", "fingerprint": "F", "listening_s": 600.0},
+    ),
+    ("deny amber", TrustDeny("amber"), {"denied": "amber", "fingerprint": "F"}),
+    (
+        f"remove amber --discard --note stolen --root {KEY}",
+        TrustRemove("amber", True, "stolen", KEY),
+        {"removed": "aa11", "fingerprint": "F", "standing": 0},
+    ),
+    ("admin list", TrustAdmins(), ADMINS),
+    ("admin add amber", TrustPromote("amber"), {"admin": "aa11", "fingerprint": "F"}),
+    (
+        "admin remove amber --note old",
+        TrustDemote("amber", "old"),
+        {"demoted": "aa11", "fingerprint": "F"},
+    ),
+    ("root export", RootExport(), {"root": KEY, "next": KEY, "fingerprint": "F"}),
+    (f"root lock {KEY}/{KEY}", RootLock(KEY, KEY), {"locked": True, "fingerprint": "F"}),
+    (f"root restore {KEY}", RootKeep(KEY), {"fingerprint": "F"}),
+    (f"root rotate {KEY}", TrustRotate(KEY), {"fingerprint": "F", "next": KEY}),
     ("task submit build eA", TaskSubmit("build", "ZUE="), {"task": "1-2-aa", "copies": 2}),
     (
         "task submit build --copies 3 --retries 0 --backoff 500ms --orphan-grace 1m --note n",
@@ -236,6 +307,13 @@ async def test_command_asks_and_prints_one_json_document(
         ("members -q", "aa11\nbb22\n"),
         ("id -q", "aa11\n"),
         ("invite -q", "mesh1:abc\n"),
+        ("invite revoke ab12", "ab12 lets nobody in any more\n"),
+        ("pending -q", "aa11\n"),
+        ("admit amber", "admitted amber  F\nstrangers get an answer for 600 s\n"),
+        ("admin add amber", "aa11 is an admin  F\n"),
+        ("root export", f"root key now   {KEY}\nroot key next  {KEY}\n"),
+        (f"root rotate {KEY}", f"the root is now F\nroot key next  {KEY}\n"),
+        (f"root lock {KEY}/{KEY}", "the key of root F is no longer on this node\n"),
         ("task submit build -q", "1-2-aa\n"),
         ("task list -q", "1-2-aa\n"),
         ("task claim 1-2-aa -q", "handle-1\n"),

@@ -3,8 +3,7 @@
 from dataclasses import dataclass, field
 
 from mesh.core.commands import TrustInvite
-from mesh.core.crypto.keys import KEY_BYTES
-from mesh.core.crypto.suite import SigningKey
+from mesh.core.crypto.keys import fingerprint
 from mesh.core.effects import (
     ClientId,
     CloseStream,
@@ -19,13 +18,17 @@ from mesh.core.effects import (
 )
 from mesh.core.errors import LocalError, Refusal, RemoteError
 from mesh.core.gossip.gossip import Family
-from mesh.core.identity import NodeId
+from mesh.core.identity import NodeId, node_id
 from mesh.core.instants import NEVER, Instant, Now, later, wall_text
+from mesh.core.node.join_relays import JoinRelays
 from mesh.core.node.participant import Participant
+from mesh.core.node.root_keys import RootKeys
 from mesh.core.node.setup import NodeSetup, Rows
+from mesh.core.trust.applicants import Applicants
 from mesh.core.trust.joining import AdmitParts, Admitter, Step
+from mesh.core.trust.records import Certificate
 from mesh.core.trust.tickets import TicketBook, ticket_text
-from mesh.core.wire.envelope import Author, SignedFact, author_of
+from mesh.core.wire.envelope import SignedFact
 
 JOINS_MAX = 128
 JOIN_LIMIT_S = 20.0
@@ -40,7 +43,9 @@ class Admissions:
     participant: Participant
     rows: Rows
     book: TicketBook = field(init=False)
-    root: Author | None = None
+    roots: RootKeys = field(init=False)
+    applicants: Applicants = field(default_factory=Applicants)
+    relays: JoinRelays = field(init=False)
     joins: dict[StreamId, tuple[Admitter, Instant]] = field(default_factory=dict)
     waiting: list[tuple[CommitNumber, tuple[Effect, ...]]] = field(default_factory=list)
     """Effects that leave once a commit is done."""
@@ -49,29 +54,31 @@ class Admissions:
         author = self.participant.author
         self.book = TicketBook(self.setup.suite, author.verifier.mesh, author.public_key)
         self.book.addresses = self.setup.addresses
+        self.relays = JoinRelays(self.participant)
         self.book.restore(self.rows.get("ticket", {}))
-        root_key = self.rows.get("root_key", {}).get(b"")
-        if root_key is not None and len(root_key) == KEY_BYTES:
-            self.root = author_of(self.setup.suite, SigningKey(root_key), author.verifier)
+        self.roots = RootKeys(author, self.participant.trust)
+        self.roots.restore(self.rows)
 
     def owns(self, stream: StreamId) -> bool:
-        """Whether somebody joins on this stream."""
-        return stream in self.joins
+        """Whether somebody joins on this stream, here or passed on."""
+        return stream in self.joins or self.relays.owns(stream)
 
-    def accept(self, now: Now, stream: StreamId) -> None:
+    def accept(self, now: Now, stream: StreamId, *, relayed: bool) -> None:
         """Somebody wants to join; raises RemoteError when too many do."""
-        if len(self.joins) >= JOINS_MAX:
+        if len(self.joins) + len(self.relays) >= JOINS_MAX:
             raise RemoteError(Refusal.OVER_CAP, "joins under way")
         participant = self.participant
         parts = AdmitParts(
             author=participant.author,
             trust=participant.trust,
             book=self.book,
-            root=self.root,
+            root=self.roots.root(),
             rng=self.setup.rng,
-            wall=now.wall,
+            now=now,
+            applicants=self.applicants,
             contacts=self._contacts(),
             presence=self._presence,
+            relayed=relayed,
         )
         self.joins[stream] = (Admitter(parts), later(now.instant, JOIN_LIMIT_S))
 
@@ -87,13 +94,26 @@ class Admissions:
 
     def receive_untrusted(self, now: Now, stream: StreamId, data: bytes) -> list[Effect]:
         """Go on with a join; raises RemoteError, then the stream is to be closed."""
+        if self.relays.owns(stream):
+            return self.relays.receive_untrusted(now, stream, data)
+        waited = len(self.applicants.waiting)
         step = self.joins[stream][0].feed(data)
+        if len(self.applicants.waiting) > waited:
+            self._tell_of_applicant(now)
+        if step.elsewhere and self.relays.has_candidates():
+            del self.joins[stream]
+            return self.relays.begin(now, stream, step.elsewhere)
         effects: list[Effect] = [SendStream(stream, step.send)] if step.send else []
         if step.rows or step.facts:
             self._grant_later(now, stream, step)
         elif step.finished:
             effects.append(self._close(stream))
         return effects
+
+    def _tell_of_applicant(self, now: Now) -> None:
+        newest = self.applicants.here(now.instant)[-1]
+        body: dict[str, Json] = {"name": newest.name, "fingerprint": fingerprint(newest.key)}
+        self.participant.outbox.notify("join.pending", body)
 
     def _grant_later(self, now: Now, stream: StreamId, step: Step) -> None:
         participant = self.participant
@@ -114,16 +134,12 @@ class Admissions:
     def handle_closed(self, stream: StreamId) -> None:
         """A stream is gone."""
         self.joins.pop(stream, None)
+        for effect in self.relays.handle_closed(stream):
+            self.participant.outbox.put(effect)
 
     def invite(self, now: Now, client: ClientId, request: int, wish: TrustInvite) -> None:
         """Make a ticket; answered once it is durable. Raises LocalError."""
-        participant = self.participant
-        if not participant.trust.is_admin(participant.author.public_key):
-            raise LocalError(
-                "not_admin",
-                "this node may not invite: it is no admin of the mesh",
-                "run `mesh invite` on an admin: `mesh info NODE` shows who is one",
-            )
+        self.check_admin()
         issued = self.book.issue(self.setup.rng, now, wish.uses, wish.ttl_s)
         answer: dict[str, Json] = {
             "ticket": ticket_text(issued.ticket),
@@ -132,11 +148,71 @@ class Admissions:
         }
         self.answer_durably(client, request, answer, issued.rows)
 
+    def check_admin(self) -> None:
+        """Raise LocalError unless this node may let others in."""
+        if not self.participant.trust.is_admin(self.participant.author.public_key):
+            raise LocalError(
+                "not_admin",
+                "this node may not do that: it is no admin of the mesh",
+                "run it on an admin: `mesh admin list` shows who is one",
+            )
+
+    def tickets(self, now: Now) -> Json:
+        """Return the tickets that are remembered here."""
+        shown: list[Json] = []
+        for ticket, entry in self.book.listed():
+            state = "expired" if entry.expires_s <= now.wall else "used up"
+            shown.append(
+                {
+                    "ticket": ticket.hex(),
+                    "uses_left": entry.uses_left,
+                    "admitted": [node.hex() for node in entry.admitted],
+                    "expires_at": wall_text(entry.expires_s),
+                    "state": "open" if entry.uses_left and state != "expired" else state,
+                }
+            )
+        return {"tickets": shown}
+
+    def pending(self, now: Now) -> Json:
+        """Return who waits here to be let in."""
+        listen_s = max(0.0, self.applicants.listen_until - now.instant)
+        waiting: list[Json] = [
+            {
+                "name": one.name,
+                "id": node_id(one.key).hex(),
+                "fingerprint": fingerprint(one.key),
+                "public_key": one.key.hex(),
+                "since": wall_text(one.since_s),
+            }
+            for one in self.applicants.here(now.instant)
+        ]
+        return {"pending": waiting, "listening_s": round(listen_s, 1)}
+
+    def admit(self, now: Now, node: str) -> dict[str, Json]:
+        """Let somebody in who waits here; raises LocalError."""
+        self.check_admin()
+        applicant = self.applicants.find(now.instant, node)
+        participant = self.participant
+        certificate = Certificate(applicant.key, max(0, int(now.wall)), 0)
+        [record] = participant.author.sign([certificate])
+        try:
+            participant.trust.accept(record)
+        except RemoteError as full:
+            raise LocalError("mesh_full", f"no more members: {full.detail}", "") from None
+        participant.gossip.publish(now, Family.MEMBERS, [record])
+        self.applicants.admitted(applicant.key)
+        participant.outbox.notify("join", {"name": applicant.name, "admin": False})
+        return {"admitted": applicant.name, "fingerprint": fingerprint(applicant.key)}
+
     def answer_durably(
         self, client: ClientId, request: int, answer: Json, rows: tuple[Row, ...] = ()
     ) -> None:
-        """Answer once these rows, and whatever was published before, are on disk."""
-        number = self.participant.outbox.commit(*rows)
+        """Answer once these rows, and whatever was published just now, are on disk."""
+        outbox = self.participant.outbox
+        if not rows and not outbox.rows_waiting:
+            outbox.reply(client, request, answer)
+            return
+        number = outbox.commit(*rows)
         self.waiting.append((number, (Reply(client, request, answer),)))
 
     def handle_committed(self, number: CommitNumber) -> list[Effect]:
@@ -177,13 +253,11 @@ class Admissions:
 
     def handle_timeout(self, now: Now) -> list[Effect]:
         """Hang up on those who take too long."""
-        if not self.joins:
-            return []
+        late_relays = self.relays.handle_timeout(now)
         late = [stream for stream, (_, due) in self.joins.items() if due <= now.instant]
-        return [self._close(stream) for stream in late]
+        return late_relays + [self._close(stream) for stream in late]
 
     def next_deadline(self) -> Instant:
         """Return when the next join is late."""
-        if not self.joins:
-            return NEVER
-        return min(due for _, due in self.joins.values())
+        late = min((due for _, due in self.joins.values()), default=NEVER)
+        return min(late, self.relays.next_deadline())

@@ -6,23 +6,41 @@ here it is only made sure that a person is told at once when a record would coun
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from mesh.core.commands import TrustCommand, TrustInvite, TrustRemove
-from mesh.core.crypto.keys import fingerprint
-from mesh.core.crypto.spelling import read_key
-from mesh.core.crypto.suite import SigningKey
-from mesh.core.effects import ClientId, Json
+from mesh.core.commands import (
+    AdmissionCommand,
+    RankCommand,
+    RootCommand,
+    RootExport,
+    RootKeep,
+    RootLock,
+    TrustAdmins,
+    TrustAdmit,
+    TrustCommand,
+    TrustDemote,
+    TrustDeny,
+    TrustInvite,
+    TrustInvites,
+    TrustPending,
+    TrustPromote,
+    TrustRemove,
+    TrustRotate,
+    TrustUninvite,
+)
+from mesh.core.crypto.keys import fingerprint, root_key_hash
+from mesh.core.crypto.spelling import spell_key
+from mesh.core.effects import ClientId, Json, Row
 from mesh.core.errors import LocalError, RemoteError
 from mesh.core.gossip.gossip import Family
 from mesh.core.identity import FactId, PublicKey, node_id
-from mesh.core.instants import Now
+from mesh.core.instants import Now, later
 from mesh.core.node.admissions import Admissions
 from mesh.core.node.participant import Participant
-from mesh.core.trust.records import NOTE_BYTES_MAX, TRUST_CONTEXTS, Revocation, Scope
+from mesh.core.trust.records import NOTE_BYTES_MAX, Admin, Revocation, Rotation, Scope
 from mesh.core.trust.standing import FACTS_PER_LIST_MAX, write_pages
 from mesh.core.wire.codec import Text, normalise_text
-from mesh.core.wire.envelope import Author, Verified, author_of
+from mesh.core.wire.envelope import Author, Verified
 
 NOTE = Text(NOTE_BYTES_MAX)
 
@@ -30,6 +48,15 @@ NOTE = Text(NOTE_BYTES_MAX)
 def not_found(node: str) -> LocalError:
     """Return the error for a node that nobody knows of."""
     return LocalError("not_found", f"no node {node}", "see `mesh members`")
+
+
+class Revoked(NamedTuple):
+    """What is taken back."""
+
+    key: PublicKey
+    scope: Scope
+    standing: tuple[FactId, ...]
+    note: str
 
 
 @dataclass(slots=True)
@@ -41,12 +68,74 @@ class Authority:
 
     def handle(self, now: Now, client: ClientId, request: int, command: TrustCommand) -> None:
         """Do what is asked; raises LocalError, and nothing has changed."""
+        if isinstance(command, TrustInvite):
+            self.admissions.invite(now, client, request, command)
+            return
+        if isinstance(command, AdmissionCommand):
+            answer, rows = self._admission(now, command)
+        elif isinstance(command, RankCommand):
+            answer, rows = self._rank(now, command), ()
+        else:
+            answer, rows = self._root_keys(now, command)
+        self.admissions.answer_durably(client, request, answer, rows)
+
+    def _admission(self, now: Now, command: AdmissionCommand) -> tuple[Json, tuple[Row, ...]]:
+        admissions = self.admissions
         match command:
-            case TrustInvite():
-                self.admissions.invite(now, client, request, command)
+            case TrustInvites():
+                return admissions.tickets(now), ()
+            case TrustUninvite(text):
+                ticket, row = admissions.book.revoke(now, text)
+                return {"ticket": ticket.hex(), "state": "expired"}, (row,)
+            case TrustPending():
+                return admissions.pending(now), ()
+            case TrustAdmit(node, listen_s):
+                return self._admit(now, node, listen_s), ()
+            case TrustDeny(node):
+                applicant = admissions.applicants.find(now.instant, node)
+                admissions.applicants.deny(applicant.key)
+                return {"denied": applicant.name, "fingerprint": fingerprint(applicant.key)}, ()
+            case _:
+                raise AssertionError(command)
+
+    def _admit(self, now: Now, node: str | None, listen_s: float | None) -> Json:
+        if listen_s is not None:
+            self.admissions.check_admin()
+            self.admissions.applicants.listen_until = later(now.instant, listen_s)
+        elif node is None:
+            raise LocalError("no_node", "nobody is named", "see `mesh pending`")
+        answer: dict[str, Json] = {} if listen_s is None else {"listening_s": listen_s}
+        if node is not None:
+            answer |= self.admissions.admit(now, node)
+        return answer
+
+    def _rank(self, now: Now, command: RankCommand) -> Json:
+        match command:
             case TrustRemove():
-                answer = self._remove(now, command)
-                self.admissions.answer_durably(client, request, answer)
+                return self._remove(now, command)
+            case TrustAdmins():
+                return self._admins()
+            case TrustPromote(node, root):
+                return self._promote(now, node, root)
+            case TrustDemote():
+                return self._demote(now, command)
+
+    def _root_keys(self, now: Now, command: RootCommand) -> tuple[Json, tuple[Row, ...]]:
+        roots = self.admissions.roots
+        match command:
+            case TrustRotate(given):
+                return self._rotate(now, given)
+            case RootExport():
+                root, following = roots.spelled()
+                return {"root": root, "next": following, **self._root_shown()}, ()
+            case RootLock(root, following):
+                rows = roots.lock(root, following)
+                return {"locked": True, **self._root_shown()}, rows
+            case RootKeep(root, given_next):
+                return self._root_shown(), roots.put_back(root, given_next)
+
+    def _root_shown(self) -> dict[str, Json]:
+        return {"fingerprint": fingerprint(self.participant.trust.root_key)}
 
     # ---- whom it is about, and who signs
 
@@ -79,25 +168,10 @@ class Authority:
             if node in {key.hex(), fingerprint(key), node_id(key).hex()}:
                 yield key
 
-    def _root(self, given: str | None) -> Author | None:
-        """Return the root as a signer, from what a person typed or from this disk."""
-        own, trust = self.participant.author, self.participant.trust
-        if given is None:
-            root = self.admissions.root
-            return root if root is not None and root.public_key == trust.root_key else None
-        root = author_of(own.suite, SigningKey(read_key(given)), own.verifier)
-        if root.public_key != trust.root_key:
-            raise LocalError(
-                "not_the_root",
-                "this is not the root key of this mesh, or no longer",
-                f"the root key now has the fingerprint {fingerprint(trust.root_key)}",
-            )
-        return root
-
     def _signer(self, key: PublicKey, given: str | None) -> Author:
         """Return who signs a record about a key; raises LocalError when nobody here may."""
         own, trust = self.participant.author, self.participant.trust
-        root = self._root(given)
+        root = self.admissions.roots.root(given)
         if root is not None:
             return root
         if trust.is_admin(key):
@@ -106,12 +180,7 @@ class Authority:
                 "only the root key ranks above an admin, and it is not on this node",
                 "run this where the mesh was founded, or give the root key with --root @FILE",
             )
-        if not trust.is_admin(own.public_key):
-            raise LocalError(
-                "not_admin",
-                "this node may not do that: it is no admin of the mesh",
-                "run it on an admin: `mesh admin list` shows who is one",
-            )
+        self.admissions.check_admin()
         return own
 
     def _publish(self, now: Now, records: Sequence[Verified[Any]]) -> None:
@@ -137,14 +206,22 @@ class Authority:
         if participant.trust.revocations_of(key) and not command.discard:
             raise LocalError("removed_before", f"{command.node} was removed before", "")
         signer = self._signer(key, command.root)
-        note = normalise_text(command.note)
+        standing = () if command.discard else self._facts_of(key)
+        self._revoke(now, signer, Revoked(key, Scope.EVERYTHING, standing, command.note))
+        return {
+            "removed": node_id(key).hex(),
+            "fingerprint": fingerprint(key),
+            "standing": len(standing),
+        }
+
+    def _revoke(self, now: Now, signer: Author, revoked: Revoked) -> None:
+        note, standing = normalise_text(revoked.note), revoked.standing
         try:
             NOTE.check(note)
         except RemoteError:
             raise LocalError(
                 "bad_note", "the note is too long", f"{NOTE_BYTES_MAX} bytes are allowed"
             ) from None
-        standing = () if command.discard else self._facts_of(key)
         if len(standing) > FACTS_PER_LIST_MAX:
             raise LocalError(
                 "too_many_facts",
@@ -154,21 +231,87 @@ class Authority:
         pages = write_pages(signer, standing)
         first = pages[0].id if pages else None
         revoked_s = max(0, int(now.wall))
-        revocation = Revocation(key, Scope.EVERYTHING, first, revoked_s, note)
+        revocation = Revocation(revoked.key, revoked.scope, first, revoked_s, note)
         self._publish(now, [*pages, *signer.sign([revocation])])
-        return {
-            "removed": node_id(key).hex(),
-            "fingerprint": fingerprint(key),
-            "standing": len(standing),
-        }
 
     def _facts_of(self, key: PublicKey) -> tuple[FactId, ...]:
         """Return what is known here of the words of a key, about tasks and as an admin."""
-        gossip = self.participant.gossip
-        said = [fact.id for fact in gossip.facts(Family.TASKS) if fact.signed.author == key]
-        said += [
-            fact.id
-            for fact in gossip.facts(Family.MEMBERS)
-            if fact.signed.author == key and fact.signed.context in TRUST_CONTEXTS
-        ]
-        return tuple(dict.fromkeys(said))
+        facts = self.participant.gossip.facts(Family.TASKS)
+        said = [fact.id for fact in facts if fact.signed.author == key]
+        return tuple(dict.fromkeys((*said, *self._records_of(key))))
+
+    def _records_of(self, key: PublicKey) -> tuple[FactId, ...]:
+        records = self.participant.trust.records()
+        return tuple(record.id for record in records if record.signed.author == key)
+
+    # ---- ranks
+
+    def _admins(self) -> Json:
+        trust, roots = self.participant.trust, self.admissions.roots
+        shown: list[Json] = []
+        for admin in trust.admins():
+            key = admin.fact.key
+            node = node_id(key)
+            name = self.participant.name(node)
+            shown.append({"name": name, "id": node.hex(), "fingerprint": fingerprint(key)})
+        removed = [node_id(key).hex() for key in trust.revoked()]
+        return {
+            "admins": shown,
+            "removed": list[Json](removed),
+            "root": {**self._root_shown(), "here": roots.root() is not None},
+        }
+
+    def _needed_root(self, given: str | None) -> Author:
+        root = self.admissions.roots.root(given)
+        if root is None:
+            raise LocalError(
+                "root_needed",
+                "only the root key makes and ends admins, and it is not on this node",
+                "run this where the mesh was founded, or give the root key with --root @FILE",
+            )
+        return root
+
+    def _promote(self, now: Now, node: str, given: str | None) -> Json:
+        trust, key = self.participant.trust, self.find(now, node)
+        root = self._needed_root(given)
+        if not trust.is_member(key):
+            raise LocalError("not_member", f"{node} is no member", "invite it first")
+        if key in trust.ranks.lists:
+            raise LocalError(
+                "was_admin",
+                f"{node} was an admin, and is one no more for good",
+                "give it a new key with `mesh rekey`, or choose another node",
+            )
+        if not trust.is_admin(key):
+            self._publish(now, root.sign([Admin(key)]))
+        return {"admin": node_id(key).hex(), "fingerprint": fingerprint(key)}
+
+    def _demote(self, now: Now, command: TrustDemote) -> Json:
+        key = self.find(now, command.node)
+        root = self._needed_root(command.root)
+        if not self.participant.trust.is_admin(key):
+            raise LocalError("not_admin", f"{command.node} is no admin", "see `mesh admin list`")
+        standing = self._records_of(key)
+        self._revoke(now, root, Revoked(key, Scope.ADMIN, standing, command.note))
+        return {"demoted": node_id(key).hex(), "fingerprint": fingerprint(key)}
+
+    # ---- the root
+
+    def _rotate(self, now: Now, given: str | None) -> tuple[Json, tuple[Row, ...]]:
+        participant, roots = self.participant, self.admissions.roots
+        trust = participant.trust
+        root = roots.successor(given)
+        kept = roots.now, roots.next
+        following, rows = roots.rotated(root.key, self.admissions.setup.rng)
+        promised = root_key_hash(participant.author.suite.public_key(following))
+        former = trust.root_key
+        pages = write_pages(root, self._records_of(former))
+        first = pages[0].id if pages else None
+        rotation = Rotation(former, promised, first, max(0, int(now.wall)))
+        try:
+            # The rotation first: pages by a root that nobody knows yet have little room to wait.
+            self._publish(now, [*root.sign([rotation]), *pages])
+        except LocalError:
+            roots.now, roots.next = kept
+            raise
+        return {"next": spell_key(following), **self._root_shown()}, rows

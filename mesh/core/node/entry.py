@@ -3,12 +3,13 @@
 from dataclasses import dataclass, field
 from itertools import count
 
-from mesh.core.crypto.keys import make_signing_key, root_key_hash
+from mesh.core.crypto.keys import fingerprint, make_signing_key, root_key_hash
 from mesh.core.effects import (
     CloseStream,
     Effect,
     Halt,
     Json,
+    Notify,
     OpenStream,
     ResolveSeeds,
     Row,
@@ -23,7 +24,7 @@ from mesh.core.instants import NEVER, Instant, Now, later
 from mesh.core.membership.facts import Presence
 from mesh.core.node.setup import NodeSetup
 from mesh.core.trust.founding import MeshPlan, found
-from mesh.core.trust.joining import Joined, Joiner, JoinParts, JoinWish
+from mesh.core.trust.joining import Joined, Joiner, JoinParts, JoinWish, Waiting
 from mesh.core.trust.tickets import Ticket, parse_ticket
 from mesh.core.wire.envelope import (
     Contexts,
@@ -38,6 +39,8 @@ NEXT_ADDRESS_S = 0.05
 ADDRESSES_MAX = 64
 NO_BOOT = Boot(0)
 PRESENCE_CONTEXTS: Contexts = {Presence.CONTEXT: Presence}
+PENDING_AGAIN_S = 2.0
+"""Whoever waits to be let in asks again about this often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,8 @@ class Entry:
     last_problem: str = "nobody was asked yet"
     wait_s: float = 0.0
     due: Instant = NEVER
+    waiting: Waiting | None = None
+    """Set once somebody has said that an admin has to let this node in."""
     _turn: int = 0
     _stream: StreamId | None = None
     _asked: Address | None = None
@@ -155,7 +160,29 @@ class Entry:
             self.granted = self._rows(step.joined)
             self._stream, self.due = None, NEVER
             effects.append(CloseStream(stream))
+        elif step.waiting is not None:
+            effects += [CloseStream(stream), *self._wait(now, step.waiting)]
         return effects
+
+    def _wait(self, now: Now, waiting: Waiting) -> list[Effect]:
+        """Ask there again until an admin has decided."""
+        self.last_problem = f"{self._asked}: waiting until an admin lets this node in"
+        self._stream = self._joiner = None
+        self._turn -= 1
+        self.due = later(now.instant, PENDING_AGAIN_S * self.setup.rng.uniform(0.75, 1.25))
+        is_news, self.waiting = waiting != self.waiting, waiting
+        return [Notify("node", self._pending())] if is_news else []
+
+    def _pending(self) -> dict[str, Json]:
+        assert self.waiting is not None
+        return {
+            "state": "pending",
+            "name": self.setup.name,
+            "fingerprint": fingerprint(self.setup.suite.public_key(self.setup.key)),
+            "mesh": self.waiting.mesh.hex(),
+            "root": fingerprint(self.waiting.root),
+            "asked": fingerprint(self.waiting.issuer),
+        }
 
     def _rows(self, joined: Joined) -> Granted:
         genesis = joined.trust.genesis.signed.encode()
@@ -222,16 +249,22 @@ class Entry:
 
     def status(self) -> dict[str, Json]:
         """Return what `mesh status` shows of a node that is still outside."""
+        key, waiting = self.setup.suite.public_key(self.setup.key), self.waiting
+        mesh: dict[str, Json] = {"id": "", "name": "", "members": {}}
+        if waiting is not None:
+            shown = {"root": fingerprint(waiting.root), "asked": fingerprint(waiting.issuer)}
+            mesh |= {"id": waiting.mesh.hex(), **shown}
         return {
             "node": {
-                "id": node_id(self.setup.suite.public_key(self.setup.key)).hex(),
+                "id": node_id(key).hex(),
                 "name": self.setup.name,
+                "fingerprint": fingerprint(key),
                 "address": str(self.setup.addresses[0]),
-                "state": "joining",
+                "state": "joining" if waiting is None else "pending",
                 "asking": [str(address) for address in self.addresses],
                 "last_problem": self.last_problem,
             },
-            "mesh": {"id": "", "name": "", "members": {}},
+            "mesh": mesh,
             "tasks": {},
             "counters": {},
         }

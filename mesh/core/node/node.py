@@ -16,8 +16,7 @@ from mesh.core.commands import (
     NodeInfo,
     NodeLeave,
     NodeStatus,
-    TrustInvite,
-    TrustRemove,
+    TrustCommand,
 )
 from mesh.core.effects import (
     CloseStream,
@@ -53,6 +52,7 @@ from mesh.core.node.authority import Authority
 from mesh.core.node.commits import Commits
 from mesh.core.node.contact import Contact
 from mesh.core.node.entry import JOIN_MARK, Entry, Granted, found_mesh
+from mesh.core.node.join_relays import RELAYED_JOIN_MARK
 from mesh.core.node.participant import Participant
 from mesh.core.node.queries import Queries
 from mesh.core.node.setup import BOOT_ROW_BYTES, NodeSetup, last_start
@@ -215,6 +215,8 @@ class Node:
         elif self.participant is not None and dialled:
             if stream in self.participant.bulk.channels:
                 self._extend(self.participant.bulk.handle_opened(now.instant, stream))
+            elif self.admissions.relays.owns(stream):
+                self._extend(self.admissions.relays.handle_opened(stream))
         elif self.participant is None or len(self._unread) >= UNREAD_STREAMS_MAX:
             self.outbox.put(CloseStream(stream))
         else:
@@ -263,8 +265,8 @@ class Node:
                 self.outbox.put(CloseStream(stream))
             elif data[:1] == MARK:
                 participant.bulk.accept(now.instant, stream)
-            elif data[:1] == JOIN_MARK:
-                self.admissions.accept(now, stream)
+            elif data[:1] in {JOIN_MARK, RELAYED_JOIN_MARK}:
+                self.admissions.accept(now, stream, relayed=data[:1] == RELAYED_JOIN_MARK)
                 data = data[1:]
             else:
                 self.outbox.put(CloseStream(stream))
@@ -442,7 +444,7 @@ class Node:
                 self.queries.wait(now, client, request, command)
             case NodeLeave():
                 self._leave(now, participant, received)
-            case TrustInvite() | TrustRemove():
+            case _ if isinstance(command, TrustCommand):
                 self.authority.handle(now, client, request, command)
             case _:
                 if self._halt_at != NEVER:

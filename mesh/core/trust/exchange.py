@@ -28,6 +28,7 @@ FRAME_BYTES_MAX = 16_384
 LENGTH_BYTES = 2
 RECORD_BYTES_MAX = 1_500
 RECORDS_MAX = 64
+ROTATIONS_TOLD_MAX = 8
 CONTACTS_MAX = 8
 GRANT_BYTES_MAX = FRAME_BYTES_MAX - 1 - TAG_BYTES
 RANDOM_BYTES = 32
@@ -86,12 +87,13 @@ class Introduction(Record):
         Binary(32),
         Binary(SIGNATURE_BYTES),
         Binary(1, RECORD_BYTES_MAX),
-        Many(Binary(1, RECORD_BYTES_MAX), ADMINS_MAX),
+        Many(Binary(1, RECORD_BYTES_MAX), ADMINS_MAX + ROTATIONS_TOLD_MAX),
     )
     issuer: PublicKey
     signature: bytes
     genesis: bytes
     admins: tuple[bytes, ...]
+    """The admins, and the latest of the rotations that led to who is root now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,11 @@ from typing import Any
 from mesh.core.crypto.keys import check_public_key
 from mesh.core.crypto.suite import SigningKey, Suite
 from mesh.core.effects import Row
-from mesh.core.errors import LocalError, Refusal, RemoteError
+from mesh.core.errors import Refusal, RemoteError
 from mesh.core.identity import MeshId, NodeId, PublicKey, node_id
-from mesh.core.instants import WallTime
+from mesh.core.instants import Now, WallTime
 from mesh.core.rng import Rng
+from mesh.core.trust.applicants import Applicants
 from mesh.core.trust.exchange import (
     ANSWER_CONTEXT,
     CONTACTS_MAX,
@@ -32,6 +33,7 @@ from mesh.core.trust.exchange import (
     NO_TICKET,
     RECORDS_MAX,
     REQUEST_CONTEXT,
+    ROTATIONS_TOLD_MAX,
     Channel,
     FrameReader,
     Introduction,
@@ -46,6 +48,7 @@ from mesh.core.trust.exchange import (
 )
 from mesh.core.trust.names import check_name
 from mesh.core.trust.records import TRUST_CONTEXTS, Admin, Certificate, mesh_id_of
+from mesh.core.trust.refusals import refused
 from mesh.core.trust.tickets import Ticket, TicketBook, TicketId, ticket_psk
 from mesh.core.trust.trust import Trust
 from mesh.core.wire.envelope import (
@@ -59,35 +62,6 @@ from mesh.core.wire.envelope import (
 )
 
 ADMINS_WANTED = 3
-ASK_AGAIN = "ask for a new ticket with `mesh invite`"
-REFUSALS: dict[str, tuple[str, str, str]] = {
-    Refusal.WRONG_MESH: (
-        "wrong_mesh",
-        "the node at that address belongs to another mesh",
-        f"check the address, or {ASK_AGAIN}",
-    ),
-    Refusal.TICKET_UNKNOWN: (
-        "ticket_unknown",
-        "the node at that address did not issue this ticket, or has forgotten it",
-        f"check the address, or {ASK_AGAIN}",
-    ),
-    Refusal.EXPIRED: ("ticket_expired", "the ticket has expired", ASK_AGAIN),
-    Refusal.TICKET_USED: ("ticket_used", "the ticket has been used up", ASK_AGAIN),
-    Refusal.NOT_ADMITTED: (
-        "ticket_needed",
-        "the mesh is not open to machines without a ticket",
-        ASK_AGAIN,
-    ),
-    Refusal.OVER_CAP: ("mesh_full", "the mesh admits no more members", "ask one of its admins"),
-}
-
-
-def refused(reason: str) -> LocalError:
-    """Return what a refusal by the issuer means to the person who wants to join."""
-    name, message, hint = REFUSALS.get(
-        reason, ("join_refused", f"the issuer refused: {reason}", ASK_AGAIN)
-    )
-    return LocalError(name, message, hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +76,15 @@ class Joined:
     certificate: Verified[Certificate]
     issuer: PublicKey
     contacts: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a joiner without a ticket knows while it waits: to be compared by people."""
+
+    mesh: MeshId
+    root: PublicKey
+    issuer: PublicKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +112,10 @@ class Step:
     finished: bool = False
     joined: Joined | None = None
     newcomer: Newcomer | None = None
+    waiting: Waiting | None = None
+    """An admin has to say yes: ask again."""
+    elsewhere: bytes = b""
+    """A hello frame that another admin may be able to answer, in place of what `send` says."""
 
 
 class Turn(Enum):
@@ -144,7 +131,7 @@ class Turn(Enum):
 
 @dataclass(frozen=True, slots=True)
 class JoinWish:
-    """What the person who wants to join has said; without a ticket the mesh has to be open."""
+    """What the person who wants to join has said; without a ticket an admin has to say yes."""
 
     name: str
     ticket: Ticket | None = None
@@ -206,8 +193,7 @@ class Joiner:
             case (Turn.GRANT, Kind.GRANT, body):
                 return self._receive_grant(self._channel.unseal_untrusted(Kind.GRANT, body))
             case (Turn.GRANT, Kind.REFUSAL, body):
-                plaintext = self._channel.unseal_untrusted(Kind.REFUSAL, body)
-                raise refused(JoinRefusal.decode_untrusted(plaintext).reason)
+                return self._receive_refusal(body)
             case _:
                 raise RemoteError(Refusal.MALFORMED, "not what comes next in a join")
 
@@ -257,8 +243,6 @@ class Joiner:
         self._take_records_untrusted((introduction.genesis, *introduction.admins))
         if not self._trust.founded:
             raise RemoteError(Refusal.BROKEN_RULE, "no genesis where one belongs")
-        if ticket is None and not self._trust.genesis.fact.open:
-            raise refused(Refusal.NOT_ADMITTED)
 
     def _take_records_untrusted(self, records: tuple[bytes, ...]) -> None:
         mesh = self._trust.mesh
@@ -270,6 +254,14 @@ class Joiner:
                 for record in records
             ]
         )
+
+    def _receive_refusal(self, body: bytes) -> Step:
+        plaintext = self._channel.unseal_untrusted(Kind.REFUSAL, body)
+        reason = JoinRefusal.decode_untrusted(plaintext).reason
+        if reason != Refusal.PENDING:
+            raise refused(reason)
+        waiting = Waiting(self._trust.mesh, self._trust.root_key, self._issuer)
+        return Step(finished=True, waiting=waiting)
 
     def _receive_grant(self, plaintext: bytes) -> Step:
         grant = JoinGrant.decode_untrusted(plaintext)
@@ -295,7 +287,9 @@ class AdmitParts:
     """What the issuer's side works with; `wall` is read once, when the stream opens.
 
     `root` signs for the first admins and is missing where the root key is; `contacts` are
-    presences to hand over, best first; a certificate lasts `certificate_ttl_s`, 0 for ever.
+    presences to hand over, best first; a certificate lasts `certificate_ttl_s`, 0 for ever;
+    `applicants` are those without a ticket, of whom only a few get an answer when they know no mesh
+    id; `relayed` says that somebody else has passed the stream on.
     """
 
     author: Author
@@ -303,11 +297,18 @@ class AdmitParts:
     book: TicketBook
     root: Author | None
     rng: Rng
-    wall: WallTime
+    now: Now
+    applicants: Applicants
     contacts: tuple[SignedFact, ...] = ()
     certificate_ttl_s: int = 0
     presence: Callable[[NodeId], SignedFact | None] = lambda _node: None
     """What is held of a newcomer that was here before: its new boot has to be greater."""
+    relayed: bool = False
+
+    @property
+    def wall(self) -> WallTime:
+        """The wall time when the stream opened."""
+        return self.now.wall
 
 
 class Admitter:
@@ -344,8 +345,10 @@ class Admitter:
         try:
             psk = self._psk_for(hello)
         except RemoteError as error:
-            refusal = JoinRefusal(error.refusal).encode()
-            return Step(send=encode_join_frame(Kind.TURNED_AWAY, refusal), finished=True)
+            refusal = encode_join_frame(Kind.TURNED_AWAY, JoinRefusal(error.refusal).encode())
+            passed_on = error.refusal is Refusal.TICKET_UNKNOWN and not self._parts.relayed
+            hello_frame = encode_join_frame(Kind.HELLO, body) if passed_on else b""
+            return Step(send=refusal, finished=True, elsewhere=hello_frame)
         self._ticket = hello.ticket
         channel.mix(body)
         channel.mix(channel.ephemeral + channel.random)
@@ -359,11 +362,15 @@ class Admitter:
         parts, trust = self._parts, self._parts.trust
         if hello.mark not in {NO_MARK, mesh_mark(trust.mesh, hello.random)}:
             raise RemoteError(Refusal.WRONG_MESH, "a ticket of another mesh")
+        is_admin = trust.is_admin(parts.author.public_key)
         if hello.ticket == NO_TICKET:
-            if not trust.genesis.fact.open:
-                raise RemoteError(Refusal.NOT_ADMITTED, "no ticket, and the mesh is not open")
+            listens = parts.now.instant < parts.applicants.listen_until
+            if not (trust.genesis.fact.open or hello.mark != NO_MARK or listens):
+                raise RemoteError(Refusal.NOT_ADMITTED, "no ticket, no mesh id, and nobody listens")
+            if not (trust.genesis.fact.open or is_admin):
+                raise RemoteError(Refusal.TICKET_UNKNOWN, "only an admin lets people wait")
             return NO_PSK
-        psk = parts.book.psk(hello.ticket) if trust.is_admin(parts.author.public_key) else None
+        psk = parts.book.psk(hello.ticket) if is_admin else None
         if psk is None:
             raise RemoteError(Refusal.TICKET_UNKNOWN, hello.ticket.hex())
         return psk
@@ -373,11 +380,12 @@ class Admitter:
         message = pre_authentication(
             trust.mesh, ANSWER_CONTEXT, author.public_key, self._channel.transcript
         )
+        admins = trust.admins()
         return Introduction(
             author.public_key,
             author.suite.sign(author.key, message),
             trust.genesis.signed.encode(),
-            tuple(admin.signed.encode() for admin in trust.admins()),
+            tuple(r.signed.encode() for r in (*trust.rotations()[-ROTATIONS_TOLD_MAX:], *admins)),
         )
 
     def _receive_request(self, body: bytes) -> Step:
@@ -389,9 +397,9 @@ class Admitter:
         message = pre_authentication(parts.trust.mesh, REQUEST_CONTEXT, key, signed)
         if not parts.author.suite.verify(key, request.signature, message):
             raise RemoteError(Refusal.BAD_SIGNATURE, "the joiner's, over the exchange")
-        if self._ticket == NO_TICKET:
-            return Step(send=self._grant(key), finished=True)
         try:
+            if self._ticket == NO_TICKET:
+                return self._answer_applicant(request)
             rows, facts = self._admit(request)
         except RemoteError as error:
             sealed = channel.seal(Kind.REFUSAL, JoinRefusal(error.refusal))
@@ -404,6 +412,17 @@ class Admitter:
             newcomer=Newcomer(key, request.name, parts.trust.is_admin(key)),
         )
 
+    def _answer_applicant(self, request: JoinRequest) -> Step:
+        """Hand over what there is, or say that an admin has to; raises RemoteError to refuse."""
+        parts, trust, key = self._parts, self._parts.trust, request.key
+        if trust.genesis.fact.open or trust.link_allowed(key, parts.wall):
+            return Step(send=self._grant(key), finished=True)
+        if trust.revocations_of(key):
+            raise RemoteError(Refusal.DENIED, "a key that was taken back")
+        parts.applicants.ask(parts.now, key, request.name)
+        sealed = self._channel.seal(Kind.REFUSAL, JoinRefusal(Refusal.PENDING))
+        return Step(send=encode_join_frame(Kind.REFUSAL, sealed), finished=True)
+
     def _admit(self, request: JoinRequest) -> tuple[tuple[Row, ...], tuple[Verified[Any], ...]]:
         """Return what has to be durable, and the new records; raises RemoteError to refuse."""
         parts, trust, key = self._parts, self._parts.trust, request.key
@@ -412,6 +431,8 @@ class Admitter:
             # A member already: nothing is spent. The row is written again all the same, because
             # the commit that first wrote it may still be under way, or may have failed.
             return (parts.book.row(ticket),), ()
+        if trust.revocations_of(key):
+            raise RemoteError(Refusal.DENIED, "a key that was taken back")
         parts.book.check(ticket, key, parts.wall)
         issued_s = max(0, int(parts.wall))
         ttl_s = parts.certificate_ttl_s

@@ -199,6 +199,29 @@ class TicketBook:
         self._entries[ticket.id] = Entry(psk, uses, expires_s, ())
         return Issued(ticket, (*forgotten, self.row(ticket.id)))
 
+    def listed(self) -> tuple[tuple[TicketId, Entry], ...]:
+        """Return all tickets that are remembered, in the order in which they expire."""
+        return tuple(sorted(self._entries.items(), key=lambda item: (item[1].expires_s, item[0])))
+
+    def revoke(self, now: Now, text: str) -> tuple[TicketId, Row]:
+        """Let a ticket expire now; the row has to be durable. Raises LocalError.
+
+        `text` is the start of its id, or the ticket itself.
+        """
+        wanted = parse_ticket(text).id.hex() if text.startswith(TICKET_PREFIX) else text.lower()
+        found = [ticket for ticket in self._entries if ticket.hex().startswith(wanted)]
+        if len(found) != 1:
+            raise LocalError(
+                "no_ticket" if not found else "ambiguous",
+                f"{len(found)} tickets of this node begin with {text}",
+                "see `mesh invite list`, on the node that issued it",
+            )
+        [ticket] = found
+        entry = self._entries[ticket]
+        expires_s = min(entry.expires_s, max(0, int(now.wall)))
+        self._entries[ticket] = replace(entry, expires_s=expires_s)
+        return ticket, self.row(ticket)
+
     def forget_expired(self, wall: WallTime) -> tuple[Row, ...]:
         """Delete what expired long ago; when the book is full, everything that has expired."""
         keep_s = EXPIRED_KEEP_S if len(self._entries) < TICKETS_MAX else 0

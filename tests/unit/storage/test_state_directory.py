@@ -181,3 +181,19 @@ def test_a_damaged_boot_row_does_not_bring_a_number_back(tmp_path: Path) -> None
         assert int.from_bytes(rows["boot"][b""], "big") >= newest
         assert log.restore()["boot"] == rows["boot"]
         log.close()
+
+
+def test_key_and_log_set_aside_leave_room_for_a_new_node(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    keys = []
+    for number in (1, 2):
+        with StateDirectory(folder) as state:
+            keys.append(state.key())
+            log, _ = state.open_log()
+            log.close()
+            kept = state.set_aside()
+        assert kept == folder / f"former-{number}"
+        assert (kept / "key").read_bytes() == keys[-1]
+        assert kept.stat().st_mode & 0o777 == 0o700
+    with StateDirectory(folder) as state:
+        assert state.key() not in keys

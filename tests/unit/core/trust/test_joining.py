@@ -15,13 +15,9 @@ from mesh.core.trust.exchange import (
     Kind,
     encode_join_frame,
 )
-from mesh.core.trust.joining import (
-    REFUSALS,
-    JoinWish,
-    Step,
-    refused,
-)
+from mesh.core.trust.joining import JoinWish, Step
 from mesh.core.trust.records import Admin, Certificate
+from mesh.core.trust.refusals import REFUSALS, refused
 from mesh.core.trust.tickets import TicketBook
 from mesh.core.trust.trust import ADMINS_MAX, CERTIFICATES_MAX, SHARE_OF_ONE_AUTHOR
 from tests.unit.core.trust.stage import SUITE, WALL, Stage, public_key_of

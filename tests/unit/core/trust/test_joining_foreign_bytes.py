@@ -146,17 +146,6 @@ def test_a_genesis_has_to_be_one() -> None:
     assert error.value.refusal is Refusal.BROKEN_RULE
 
 
-def test_a_closed_mesh_that_answers_without_a_ticket_is_not_joined(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    issuer = Issuer(Stage())
-    admitter = issuer.admitter()
-    monkeypatch.setattr(admitter, "_psk_for", lambda _hello: bytes(32))
-    with pytest.raises(LocalError) as error:
-        run(joiner_of("b", wish_of("b", None)), admitter)
-    assert error.value.name == "ticket_needed"
-
-
 def test_an_issuer_that_poses_as_the_mesh_that_was_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

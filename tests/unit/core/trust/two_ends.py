@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import pytest
 
 from mesh.core.errors import LocalError
-from mesh.core.instants import WallTime
+from mesh.core.instants import Now, WallTime
+from mesh.core.trust.applicants import Applicants
 from mesh.core.trust.joining import (
     AdmitParts,
     Admitter,
@@ -36,6 +37,9 @@ class Issuer:
         self.rng = random.Random(7)
         self.contacts: tuple[SignedFact, ...] = ()
         self.wall = WALL
+        self.instant = NOW.instant
+        self.applicants = Applicants()
+        self.relayed = False
         self.certificate_ttl_s = 0
 
     def ticket(self, uses: int = 1, ttl_s: float = 900.0) -> Ticket:
@@ -48,9 +52,11 @@ class Issuer:
             self.book,
             self.stage.author("root") if self.has_root else None,
             self.rng,
-            self.wall,
+            Now(self.instant, self.wall),
+            self.applicants,
             self.contacts,
             self.certificate_ttl_s,
+            relayed=self.relayed,
         )
         return Admitter(parts)
 

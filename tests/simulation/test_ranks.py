@@ -1,0 +1,147 @@
+"""Ranks at work: admins made and ended, the root replaced, its keys on paper."""
+
+import pytest
+
+from mesh.core.commands import (
+    Command,
+    RootExport,
+    RootKeep,
+    RootLock,
+    TrustAdmins,
+    TrustDemote,
+    TrustInvite,
+    TrustPromote,
+    TrustRemove,
+    TrustRotate,
+)
+from mesh.core.effects import Json
+from mesh.sim.population import Population
+from mesh.sim.scenario import Mesh, Refused, mesh_of
+from tests.simulation.hunting import member_at
+
+
+def a_mesh() -> Mesh:
+    """Return five nodes, of which a, b and c are admins, and a has the root key and the next."""
+    return mesh_of(5, Population(promises=True))
+
+
+def tell(mesh: Mesh, name: str, command: Command) -> dict[str, Json]:
+    """Ask a node, and return its answer."""
+    result = mesh[name].tell(command).result
+    assert isinstance(result, dict)
+    return result
+
+
+def refused(mesh: Mesh, name: str, command: Command) -> str:
+    """Return why a node does not do what it is asked."""
+    with pytest.raises(Refused) as error:
+        tell(mesh, name, command)
+    return error.value.name
+
+
+def admins(mesh: Mesh) -> list[list[str]]:
+    """Return the admins as each node sees them, each list once."""
+    seen = []
+    for person in mesh.running():
+        trust = member_at(mesh, person.name).trust
+        others = {name: member_at(mesh, name).author.public_key for name in mesh.names}
+        names = [name for name, key in others.items() if trust.is_admin(key)]
+        if names not in seen:
+            seen.append(names)
+    return seen
+
+
+def test_admins_are_made_and_ended_by_the_root_alone() -> None:
+    mesh = a_mesh()
+    assert admins(mesh) == [["a", "b", "c"]]
+    assert refused(mesh, "b", TrustPromote(node="d")) == "root_needed"
+    tell(mesh, "a", TrustPromote(node="d"))
+    mesh.run_until(lambda: admins(mesh) == [["a", "b", "c", "d"]], 10)
+    tell(mesh, "d", TrustInvite())
+    assert refused(mesh, "a", TrustDemote(node="e")) == "not_admin"
+    tell(mesh, "a", TrustDemote(node="d"))
+    mesh.run_until(lambda: admins(mesh) == [["a", "b", "c"]], 10)
+    assert refused(mesh, "d", TrustInvite()) == "not_admin"
+    assert refused(mesh, "a", TrustPromote(node="d")) == "was_admin"
+    assert mesh.everyone_sees_everyone(), "it goes on as a member"
+    shown = tell(mesh, "e", TrustAdmins())
+    assert isinstance(shown["admins"], list)
+    assert len(shown["admins"]) == 3
+
+
+def test_whom_an_admin_has_let_in_stays_when_it_is_one_no_more() -> None:
+    mesh = a_mesh()
+    tell(mesh, "a", TrustDemote(node="a"))  # a has certified everybody
+    mesh.run_until(lambda: admins(mesh) == [["b", "c"]], 10)
+    assert mesh.everyone_sees_everyone()
+    tell(mesh, "b", TrustInvite())
+
+
+def test_the_root_is_replaced_by_the_one_that_was_promised() -> None:
+    mesh = a_mesh()
+    kept = tell(mesh, "a", RootExport())
+    answer = tell(mesh, "a", TrustRotate())
+    assert answer["fingerprint"] != kept["fingerprint"]
+    mesh.run_until(lambda: roots(mesh) == [answer["fingerprint"]], 10)
+    assert admins(mesh) == [["a", "b", "c"]], "what the former root had said was listed"
+    former = str(kept["root"])
+    assert refused(mesh, "b", TrustPromote(node="d", root=former)) == "not_the_root"
+    tell(mesh, "a", TrustPromote(node="d"))
+    mesh.run_until(lambda: admins(mesh) == [["a", "b", "c", "d"]], 10)
+    mesh.restart(*mesh.names)
+    mesh.run(s=5)
+    assert roots(mesh) == [answer["fingerprint"]]
+    tell(mesh, "a", TrustRotate())
+    mesh.run_until(lambda: len(roots(mesh)) == 1 and roots(mesh) != [answer["fingerprint"]], 10)
+    assert mesh.everyone_sees_everyone()
+
+
+def roots(mesh: Mesh) -> list[Json]:
+    """Return the fingerprints of the root as each node sees it, each once."""
+    shown: dict[str, Json] = {}
+    for name in mesh.names:
+        root = tell(mesh, name, TrustAdmins())["root"]
+        assert isinstance(root, dict)
+        shown[str(root["fingerprint"])] = root["fingerprint"]
+    return list(shown.values())
+
+
+def test_keys_on_paper_do_what_the_keys_on_disk_did() -> None:
+    mesh = a_mesh()
+    kept = tell(mesh, "a", RootExport())
+    root, following = str(kept["root"]), str(kept["next"])
+    assert refused(mesh, "b", RootExport()) == "root_needed"
+    assert refused(mesh, "a", RootLock(root=root, next=root)) == "bad_root_key"
+    tell(mesh, "a", RootLock(root=root, next=following))
+    assert refused(mesh, "a", RootExport()) == "root_needed"
+    assert refused(mesh, "a", TrustRemove("b")) == "root_needed"
+    assert refused(mesh, "a", TrustRotate()) == "root_needed"
+    assert not list(mesh.world.hosts["a"].disk.restored().get("root_key", {}))
+    # The machine that founded the mesh is lost; the paper is not.
+    mesh.kill("a")
+    mesh.run(s=3)
+    tell(mesh, "c", TrustPromote(node="d", root=root))
+    mesh.run_until(lambda: member_is_admin(mesh, "e", "d"), 10)
+    assert refused(mesh, "c", TrustRotate(root=root)) == "not_the_next_root"
+    tell(mesh, "c", TrustRotate(root=following))
+    mesh.run(s=3)
+    tell(mesh, "c", TrustRemove("b"))
+    mesh.run_until(lambda: "b" not in mesh["e"].members(), 10)
+
+
+def member_is_admin(mesh: Mesh, at: str, name: str) -> bool:
+    """Whether a node counts another one as an admin."""
+    return member_at(mesh, at).trust.is_admin(member_at(mesh, name).author.public_key)
+
+
+def test_the_root_goes_back_on_a_disk() -> None:
+    mesh = a_mesh()
+    kept = tell(mesh, "a", RootExport())
+    root, following = str(kept["root"]), str(kept["next"])
+    assert refused(mesh, "b", RootKeep(root=following)) == "not_the_root"
+    assert refused(mesh, "b", RootKeep(root=root, next=root)) == "not_the_next_root"
+    assert refused(mesh, "b", RootKeep(root="AAAA")) == "bad_root_key"
+    tell(mesh, "b", RootKeep(root=root, next=following))
+    mesh.restart("b")
+    mesh.run(s=3)
+    assert tell(mesh, "b", RootExport()) == kept
