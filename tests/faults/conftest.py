@@ -1,4 +1,4 @@
-"""Nodes that the quick faults of one test run share."""
+"""Nodes that the quick faults of one module share."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ import pytest
 from tests.faults.nodes import keeping_meshes
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kept_meshes() -> Iterator[None]:
     with keeping_meshes():
         yield

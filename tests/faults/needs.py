@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.faults.fault import Fault, Need
 
+ROOT = Path(__file__).parent.parent.parent
 FAKETIME_PATHS = ("/usr/lib", "/usr/local/lib", "/usr/lib64")
 CGROUP_ROOTS = ("/sys/fs/cgroup/cgroup.controllers", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
 
@@ -26,7 +27,9 @@ def faketime_library() -> Path | None:
 def _namespaces() -> bool:
     # In a process of its own: a namespace is left only by ending.
     attempt = "from tests.faults.namespace import attempt; attempt()"
-    done = subprocess.run([sys.executable, "-c", attempt], capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", attempt], cwd=ROOT, capture_output=True, check=False
+    )
     return done.returncode == 0
 
 

@@ -149,8 +149,8 @@ def _flooded(
             Figure("taken in by the node", spent["received"], "datagrams/s"),
             Figure("its CPU", spent["cpu"], "% of a core"),
         ),
-        "round trips are the smoothed ones of the node and four peers; the rest of the flood is "
-        "dropped by the kernel when the socket's buffer is full",
+        "many of the damaged and repeated ones are greetings; round trips are the smoothed ones of "
+        "the node and four peers; what its socket's buffer cannot hold is dropped by the kernel",
     )
 
 

@@ -22,6 +22,7 @@ from typing import Any
 PACKET_BYTES = 2048
 UDP = 17
 SAMPLES = 512
+GREETING = b"\x02"
 TURN = 64
 """Packets read from one device before the next has its turn."""
 WAITING_MAX = 50_000
@@ -56,6 +57,8 @@ class Switch:
     counters: Counter[str] = field(default_factory=Counter)
     samples: deque[bytes] = field(default_factory=lambda: deque(maxlen=SAMPLES))
     """The last UDP payloads, of whomever."""
+    greetings: deque[bytes] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+    """The last of them that greet: those are answered without being sealed."""
     order: int = 0
 
     def take(self, number: int, packet: bytes) -> None:
@@ -65,7 +68,8 @@ class Switch:
         self.counters["packets"] += 1
         self.counters["bytes"] += len(packet)
         if packet[9] == UDP:
-            self.samples.append(packet[28:])
+            kept = self.greetings if packet[28:29] == GREETING else self.samples
+            kept.append(packet[28:])
         if self.needles and any(needle in packet for needle in self.needles):
             self.counters["found"] += 1
         target = self.cables.get(number)
@@ -117,7 +121,8 @@ class Switch:
             case "count":
                 pass
             case "samples":
-                return {"samples": [sample.hex() for sample in self.samples]}
+                both = (*self.samples, *self.greetings)
+                return {"samples": [sample.hex() for sample in both]}
             case other:
                 raise ValueError(f"no such order: {other}")
         return dict(self.counters)
