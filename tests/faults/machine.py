@@ -73,6 +73,8 @@ class HostNode(DemoNode):
 class HostMesh(RealMesh):
     """Nodes a fault can do anything to; however it leaves them, they are gone in the end."""
 
+    profile = "local"
+
     def host(self, number: int) -> HostNode:
         """Return one of its nodes."""
         node = self.nodes[number]
@@ -87,6 +89,7 @@ class HostMesh(RealMesh):
         """Prepare one more node."""
         plain = super().node(ticket_from)
         made = HostNode(plain.name, plain.folder, plain.port, plain.join)
+        made.extra = ("--profile", self.profile)
         self.nodes[-1] = made
         return made
 
@@ -113,10 +116,11 @@ class HostMesh(RealMesh):
 
 
 @contextlib.contextmanager
-def host_mesh(count: int = 0) -> Iterator[HostMesh]:
+def host_mesh(count: int = 0, profile: str = "local") -> Iterator[HostMesh]:
     """A mesh of nodes that see each other, in a folder of its own."""
     with scratch() as folder:
         mesh = HostMesh(folder)
+        mesh.profile = profile
         try:
             mesh.run(count)
             yield mesh

@@ -27,7 +27,7 @@ from mesh.core.claims.sessions import KINDS_ADVERTISED_MAX, Session
 from mesh.core.claims.texts import entered_text
 from mesh.core.claims.timers import TimerName
 from mesh.core.claims.views import TERMINAL, Shown
-from mesh.core.claims.waking import Waking
+from mesh.core.claims.waking import Gated, Waking
 from mesh.core.claims.writing import Writing
 from mesh.core.commands import (
     AgentAttach,
@@ -74,7 +74,7 @@ class Desk:
         self._running = Running(self._ledger, self._writing)
         self._dependents = Dependents(parts.table)
         self._returning = Returning(self._ledger, self._claiming, self._writing)
-        self._waking = Waking(self._ledger, self._claiming, self._writing)
+        self._waking = Waking(self._ledger, self._claiming, self._writing, self._do)
         self._queries = Queries(self._ledger)
         self._ends_known: dict[OwnerSession, tuple[str, Instant]] = {}
         self._started = False
@@ -109,7 +109,10 @@ class Desk:
         command = received.command
         request_id = getattr(command, "request_id", None)
         key = b"" if request_id is None else request_key(received.uid, request_id)
-        asker = Asker(received.client, received.request, key)
+        self._do(now, Asker(received.client, received.request, key), command)
+        self._finish(now)
+
+    def _do(self, now: Now, asker: Asker, command: Command) -> None:
         try:
             if isinstance(command, Idempotent) and self._is_repeated(now, asker, command):
                 pass
@@ -118,7 +121,6 @@ class Desk:
         except LocalError as error:
             self._ledger.count("refused")
             self._ledger.reply(asker, Answer.of_error(error))
-        self._finish(now)
 
     def handle_client_gone(self, now: Now, client: ClientId) -> None:
         """A connection is gone; its claims rest until they are resumed."""
@@ -263,13 +265,16 @@ class Desk:
     def _write(self, now: Now, asker: Asker, command: Command) -> bool:
         if isinstance(command, Durable):
             self._ledger.check_disk()
+        if isinstance(command, Gated) and self._claiming.gated:
+            self._waking.defer(asker, command)
+            return True
         match command:
             case TaskSubmit():
                 self._writing.submit(now, asker, command)
             case TaskClaim():
                 self._claiming.claim(now, asker, command)
             case TaskStart():
-                self._start_work(now, asker, command)
+                self._writing.start(now, asker, command)
             case TaskComplete():
                 self._writing.complete(now, asker, command)
             case TaskFail():
@@ -298,12 +303,6 @@ class Desk:
                 self._ledger.answer(now, asker, self._queries.history(command))
             case _:
                 raise AssertionError(f"{type(command).__name__} is not for the desk")
-
-    def _start_work(self, now: Now, asker: Asker, command: TaskStart) -> None:
-        if self._claiming.gated:
-            self._waking.defer(asker, command)
-        else:
-            self._writing.start(now, asker, command)
 
     def _attach(self, now: Now, asker: Asker, command: AgentAttach) -> None:
         name = entered_text(command.name, NAME_BYTES_MAX, "name")

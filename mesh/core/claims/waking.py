@@ -2,10 +2,11 @@
 
 While a machine sleeps, the others may have given its claims away. So on waking every claim is
 suspended, its peers are told so, and only when they have acknowledged that (or, some staying
-silent, a settle window after the first did) may anything start. Whoever knows of a greater claim
-answers with it, before that.
+silent, a settle window after the first did) may anything start, or end. Whoever knows of a greater
+claim, or of its result, answers with it, before that.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mesh.core.claims.claiming import Claiming
@@ -16,7 +17,7 @@ from mesh.core.claims.requests import Asker
 from mesh.core.claims.sessions import Holding, Phase
 from mesh.core.claims.timers import TimerName
 from mesh.core.claims.writing import Writing
-from mesh.core.commands import TaskStart
+from mesh.core.commands import TaskComplete, TaskFail, TaskRelease, TaskStart
 from mesh.core.effects import ClientId
 from mesh.core.errors import LocalError
 from mesh.core.gossip.vocabulary import PushNumber, Want
@@ -25,6 +26,8 @@ from mesh.core.instants import Instant, Now, later
 
 BATCH_FACTS_MAX = 64
 ROUND = TimerName("round")
+Gated = TaskStart | TaskComplete | TaskFail | TaskRelease
+"""What waits for the end of the round."""
 
 
 @dataclass(slots=True)
@@ -34,12 +37,14 @@ class Waking:
     ledger: Ledger
     claiming: Claiming
     writing: Writing
+    do: Callable[[Now, Asker, Gated], None]
+    """Does what a client has asked for, and answers."""
     _pushes: tuple[PushNumber, ...] = ()
     """Of one round: a peer was heard once it has acknowledged all of them."""
     _receipts: dict[NodeId, dict[PushNumber, None]] = field(default_factory=dict)
     _heard: dict[NodeId, None] = field(default_factory=dict)
     _handed_over: Instant | None = None
-    _starts: list[tuple[Asker, TaskStart]] = field(default_factory=list)
+    _deferred: list[tuple[Asker, Gated]] = field(default_factory=list)
 
     def handle_suspend(self, now: Now) -> None:
         """Suspend every claim of this node."""
@@ -150,18 +155,19 @@ class Waking:
                 end = holding.settle.deadline(now.instant)
                 ledger.timers.set(TimerName("settle", holding.key), end)
                 self.claiming.check_settled(now, holding)
-        starts, self._starts = self._starts, []
-        for asker, command in starts:
-            try:
-                self.writing.start(now, asker, command)
-            except LocalError as error:
-                ledger.refuse(now, asker, error, had_effect=False)
+        deferred, self._deferred = self._deferred, []
+        for asker, command in deferred:
+            self.do(now, asker, command)
 
-    def defer(self, asker: Asker, command: TaskStart) -> None:
-        """Let a start wait for the end of the round; raises LocalError when too many do."""
-        self.ledger.waiters.check_room(len(self._starts))
-        self._starts.append((asker, command))
+    def defer(self, asker: Asker, command: Gated) -> None:
+        """Let a start or an end wait for the end of the round; raises LocalError when too many."""
+        self.ledger.waiters.check_room(len(self._deferred))
+        self._deferred.append((asker, command))
 
     def forget_client(self, client: ClientId) -> None:
-        """Drop the starts of a client that is gone."""
-        self._starts = [start for start in self._starts if start[0].client != client]
+        """Drop the starts of a client that is gone; what it has ended is ended all the same."""
+        self._deferred = [
+            (asker, command)
+            for asker, command in self._deferred
+            if asker.client != client or not isinstance(command, TaskStart)
+        ]

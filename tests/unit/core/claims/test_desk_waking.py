@@ -1,10 +1,7 @@
 """A node whose host slept: nothing starts before the mesh has been heard again."""
 
 from mesh.core.claims.facts import Progress, ProgressState
-from mesh.core.commands import (
-    TaskClaim,
-    TaskStart,
-)
+from mesh.core.commands import TaskClaim, TaskComplete, TaskFail, TaskRelease, TaskStart
 from mesh.core.effects import ReplyError
 from mesh.core.params import ClaimParams
 from tests.unit.core.claims.desk_world import Place, World
@@ -116,3 +113,51 @@ def test_a_client_that_left_during_sleep_starts_nothing() -> None:
     world.run(1)
     assert start not in b.replies
     assert ProgressState.STARTED not in states(b)
+
+
+def test_after_sleep_a_superseded_claim_completes_nothing_that_a_greater_one_has() -> None:
+    """Found by stopping a node whose agent asked to complete meanwhile: it was told `done`."""
+    world = World(2)
+    a, b = world.places
+    task = a.submit()
+    world.run(0.1)
+    owned = b.claim(task, client=1)
+    world.run(0.1)
+    world.parted = {1: 1}
+    a.learn_end(b, "left")
+    a.call(TaskComplete(a.claim(task)["handle"], output="aGVpcg=="))
+    world.parted = {}
+    b.turn(b.desk.handle_suspend)
+    asked = b.ask(TaskComplete(owned["handle"], output="b2xk"), client=1)
+    world.run(1)
+    assert name(b.replies[asked]) == "already_finished"
+    assert not b.view(task)["superseded"]
+
+
+def test_after_sleep_ends_are_done_once_the_mesh_was_heard() -> None:
+    world = World(2)
+    a, b = world.places
+    for command in (TaskComplete, TaskFail, TaskRelease):
+        task = a.submit()
+        world.run(0.1)
+        owned = b.claim(task, client=1)
+        b.turn(b.desk.handle_suspend)
+        asked = b.ask(command(owned["handle"], request_id=command.__name__), client=1)
+        again = b.ask(command(owned["handle"], request_id=command.__name__), client=2)
+        assert asked not in b.replies
+        world.run(1)
+        assert isinstance(b.replies[asked], dict), b.replies[asked]
+        assert b.replies[again] == b.replies[asked]
+
+
+def test_a_client_that_left_during_sleep_has_completed_its_task() -> None:
+    world = World(2)
+    a, b = world.places
+    task = a.submit()
+    world.run(0.1)
+    owned = b.claim(task, client=1)
+    b.turn(b.desk.handle_suspend)
+    b.ask(TaskComplete(owned["handle"]), client=1)
+    b.gone(1)
+    world.run(1)
+    assert a.view(task)["state"] == "completed"
