@@ -1,4 +1,4 @@
-"""Measures claims and submits on three real nodes: `python -m tests.bench.claims [--json]`.
+"""Measures claims and submits on three real nodes: `python -m tests.bench claims`.
 
 Every round starts a fresh mesh on loopback and drives it with real clients, each a process of its
 own that has one request in flight. Figures are medians over the rounds, with the targets beside
@@ -6,9 +6,7 @@ them; nothing here passes or fails, since another machine has other figures.
 """
 
 import argparse
-import json
 import multiprocessing
-import os
 import shutil
 import statistics
 import tempfile
@@ -16,13 +14,25 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from mesh.cli.demo import DemoNode, free_ports, stop_all, wait_for
 from mesh.control.client import Client, Refused
+from tests.bench import readings
+from tests.bench.readings import PERCENT
+from tests.bench.reports import (
+    RESULTS,
+    load,
+    number,
+    put_between,
+    quantile,
+    rounded,
+    save,
+    table,
+)
 
 NODES = 3
 CLIENTS = 8
@@ -35,9 +45,19 @@ SEEN_TASKS = 60
 SEEN_PAUSE_S = 0.02
 SUBMIT_AHEAD = 8
 """Connections that submit the tasks to be claimed, beforehand and untimed."""
-TICKS_S = os.sysconf("SC_CLK_TCK")
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-PERCENT = 100.0
+LABELS = {
+    "claim_1": "claim by id to may-start, 1 client",
+    "claim_8": "the same, 8 clients",
+    "claim_8_at_1": "the same, 8 clients of one node",
+    "provisional_1": "provisional claim, 1 client",
+    "next_1": "next of a kind, start, complete, 1 client",
+    "next_8": "the same, 8 clients",
+    "submit_1": "durable submit on 2 nodes, 1 client",
+    "submit_8": "the same, 8 clients",
+    "submit_8_at_1": "the same, 8 clients of one node",
+    "seen": "seen on the other nodes",
+    "memory_open_task": "memory per open task and node",
+}
 TARGETS = {
     "claim_1": "p50 <= 1.2 ms; >= 1,000/s",
     "claim_8": ">= 5,000/s",
@@ -80,18 +100,12 @@ class Row:
         if self.elapsed_s:
             shown["per_s"] = self.done / self.elapsed_s
         if self.latencies_ms:
-            shown["p50_ms"] = percentile(self.latencies_ms, 50)
-            shown["p99_ms"] = percentile(self.latencies_ms, 99)
+            shown["p50_ms"] = quantile(self.latencies_ms, 0.5) or 0.0
+            shown["p99_ms"] = quantile(self.latencies_ms, 0.99) or 0.0
         if self.cpu_percent:
             shown["cpu_percent"] = sum(self.cpu_percent)
             shown["cpu_ms"] = sum(self.cpu_percent) * self.elapsed_s * 10 / max(1, self.done)
         return shown
-
-
-def percentile(values: Sequence[float], percent: float) -> float:
-    """Return the nearest rank."""
-    ordered = sorted(values)
-    return ordered[max(0, -(-len(ordered) * int(percent) // 100) - 1)]
 
 
 # --- clients
@@ -174,23 +188,19 @@ def run_clients(name: str, works: Sequence[Work], nodes: Sequence[DemoNode]) -> 
 # --- nodes
 
 
+def pids_of(nodes: Sequence[DemoNode]) -> list[int]:
+    """Return the processes of nodes."""
+    return [node.node.pid for node in nodes if node.node is not None]
+
+
 def cpu_seconds(nodes: Sequence[DemoNode]) -> list[float]:
     """Return the CPU time that each node has used."""
-    used = []
-    for node in nodes:
-        assert node.node is not None
-        fields = Path(f"/proc/{node.node.pid}/stat").read_text().rpartition(")")[2].split()
-        used.append((int(fields[11]) + int(fields[12])) / TICKS_S)
-    return used
+    return [readings.cpu_seconds(pid) for pid in pids_of(nodes)]
 
 
 def resident_bytes(nodes: Sequence[DemoNode]) -> list[int]:
     """Return the memory that each node has in use."""
-    found = []
-    for node in nodes:
-        assert node.node is not None
-        found.append(int(Path(f"/proc/{node.node.pid}/statm").read_text().split()[1]) * PAGE_BYTES)
-    return found
+    return [readings.resident_bytes(pid) for pid in pids_of(nodes)]
 
 
 @contextmanager
@@ -372,56 +382,63 @@ def run_round(names: Sequence[str], seconds: float) -> list[Row]:
     return rows
 
 
-def medians(rounds: Sequence[Sequence[Row]]) -> dict[str, dict[str, float]]:
+def medians(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """Return the median of every figure over the rounds."""
     found: dict[str, dict[str, list[float]]] = {}
-    for row in (row for rows in rounds for row in rows):
-        for figure, value in row.figures().items():
-            found.setdefault(row.name, {}).setdefault(figure, []).append(value)
+    for row in rows:
+        for figure, value in row.items():
+            if isinstance(value, float):
+                found.setdefault(row["name"], {}).setdefault(figure, []).append(value)
     return {
         name: {figure: statistics.median(values) for figure, values in figures.items()}
         for name, figures in found.items()
     }
 
 
-def print_table(shown: Mapping[str, Mapping[str, float]], rounds: int) -> None:
-    """Write the medians beside their targets."""
-    print(f"medians of {rounds} rounds; the machine's load average is {os.getloadavg()[0]:.1f}")
-    print(f"{'':18}{'per s':>8}{'p50 ms':>9}{'p99 ms':>9}{'CPU %':>7}{'CPU ms':>8}  target")
-    print("CPU: of all nodes, in % of one core, and per request")
-    for name, figures in shown.items():
-        cells = [
-            _cell(figures.get("per_s"), 8, 0),
-            _cell(figures.get("p50_ms"), 9, 2),
-            _cell(figures.get("p99_ms"), 9, 2),
-            _cell(figures.get("cpu_percent"), 7, 0),
-            _cell(figures.get("cpu_ms"), 8, 2),
-        ]
-        more = f"{figures['kb']:.2f} KB  " if "kb" in figures else ""
-        print(f"{name:18}{''.join(cells)}  {more}{TARGETS.get(name, '')}")
+def claims_table(shown: Mapping[str, Mapping[str, float]]) -> str:
+    """Return the medians beside their targets; CPU is of all nodes together."""
+    header = ["", "per s", "p50 ms", "p99 ms", "CPU ms a request", "CPU %", "KB a task", "target"]
+    columns = ("per_s", "p50_ms", "p99_ms", "cpu_ms", "cpu_percent", "kb")
+    return table(
+        header,
+        [
+            [
+                LABELS.get(name, name),
+                *(number(figures[column]) if column in figures else "" for column in columns),
+                TARGETS.get(name, ""),
+            ]
+            for name, figures in shown.items()
+        ],
+    )
 
 
-def _cell(value: float | None, width: int, digits: int) -> str:
-    return " " * width if value is None else f"{value:>{width},.{digits}f}"
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.claims", description=__doc__)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each measurement")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of all measurements (3)")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of everything ({ROUNDS})")
     parser.add_argument("--only", default=",".join(MEASURES), help="names, with commas")
-    parser.add_argument("--json", action="store_true", help="print the raw data as JSON")
-    options = parser.parse_args()
-    names = options.only.split(",")
-    rounds = [run_round(names, options.seconds) for _ in range(options.rounds)]
-    shown = medians(rounds)
-    if options.json:
-        raw = [[asdict(row) for row in rows] for rows in rounds]
-        print(json.dumps({"v": 1, "medians": shown, "rounds": raw, "targets": TARGETS}))
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure, show, keep."""
+    if options.source:
+        rows = load(options.source)
     else:
-        print_table(shown, len(rounds))
-
-
-if __name__ == "__main__":
-    main()
+        rounds = (
+            run_round(options.only.split(","), options.seconds) for _ in range(options.rounds)
+        )
+        rows = [
+            rounded({"round": turn, "name": row.name, **row.figures(), "refused": row.refused})
+            for turn, several in enumerate(rounds)
+            for row in several
+        ]
+    out = options.out or (RESULTS / "claims.jsonl" if options.write else None)
+    if out is not None and not options.source:
+        save(out, rows)
+    turns = 1 + max(row["round"] for row in rows)
+    text = f"Medians of {turns} rounds.\n\n{claims_table(medians(rows))}"
+    print(text)
+    if options.write:
+        put_between(options.write, "claims", text)
+    return 0

@@ -1,7 +1,7 @@
-"""How fast real nodes run under virtual time: python -m tests.bench.simulator [nodes] [seconds]."""
+"""How fast real nodes run under virtual time: python -m tests.bench simulator."""
 
+import argparse
 import gc
-import sys
 import time
 
 from mesh.core.params import params_for
@@ -32,13 +32,15 @@ def measure(nodes: int, seconds: float) -> tuple[float, float]:
     return seconds / best_s, best_s / events * 1e6
 
 
-def main() -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--nodes", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of virtual time, each round")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
     """Print one line."""
-    nodes = int(sys.argv[1]) if len(sys.argv) > 1 else 20
-    seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 60.0
-    speed, event_us = measure(nodes, seconds)
-    print(f"{nodes} idle nodes, lan: {speed:.0f} x real time, {event_us:.1f} us/event")
-
-
-if __name__ == "__main__":
-    main()
+    speed, event_us = measure(options.nodes, options.seconds)
+    print(f"{options.nodes} idle nodes, lan: {speed:.0f} x real time, {event_us:.1f} us/event")
+    return 0

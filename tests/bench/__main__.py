@@ -1,0 +1,47 @@
+"""All benchmarks by one name: `python -m tests.bench {claims,simulator,cost,peers} [--help]`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tests.bench import claims, cost, peers, simulator
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the commands and their options."""
+    made = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    commands = made.add_subparsers(dest="command", required=True)
+    claims.add_options(commands.add_parser("claims", help="claims and submits on three real nodes"))
+    simulator.add_options(commands.add_parser("simulator", help="how fast virtual time passes"))
+    costs = commands.add_parser("cost", help="what a node costs as the mesh grows")
+    costs.add_argument("--real", default=",".join(map(str, cost.REAL)), help="sizes of real meshes")
+    costs.add_argument(
+        "--simulated", default=",".join(map(str, cost.SIMULATED)), help="sizes of simulated ones"
+    )
+    costs.set_defaults(run=cost.run)
+    beside = commands.add_parser("peers", help="mesh beside serf, etcd and Redis")
+    beside.add_argument("--parts", default=",".join(peers.PARTS), help="serf, claims or both")
+    beside.add_argument("--rounds", type=int, default=peers.ROUNDS, help="of everything (5)")
+    beside.add_argument("--sizes", default=",".join(map(str, peers.SIZES)), help="for membership")
+    beside.add_argument("--install", action="store_true", help="install the peers first (apt-get)")
+    beside.set_defaults(run=peers.run)
+    for each in (costs, beside):
+        each.add_argument("--quick", action="store_true", help="short: to see that it works")
+    for each in (costs, beside, commands.choices["claims"]):
+        each.add_argument("--out", type=Path, help="write raw data here, as lines of JSON")
+        each.add_argument("--write", type=Path, help="put the tables into this document")
+        each.add_argument(
+            "--from", dest="source", type=Path, help="measure nothing: show this raw data"
+        )
+    return made
+
+
+def main() -> int:
+    """Run one benchmark."""
+    options = parser().parse_args()
+    result: int = options.run(options)
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Tables in Markdown, put between markers of a document; raw data as lines of JSON."""
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+Row = dict[str, Any]
+
+
+def median(values: Iterable[float | None]) -> float | None:
+    """Return the median of those that are there."""
+    found = [value for value in values if value is not None]
+    return statistics.median(found) if found else None
+
+
+def quantile(values: Sequence[float], share: float) -> float | None:
+    """Return the nearest rank, or None for no values."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * share) - 1)] if ordered else None
+
+
+def number(value: float | None, unit: str = "") -> str:
+    """Return a figure with three digits that count."""
+    if value is None:
+        return "-"
+    size = abs(value)
+    digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.095 or not size else 3
+    text = f"{value:,.{digits}f}"
+    return f"{text} {unit}" if unit else text
+
+
+def ratio(ours: float | None, theirs: float | None) -> str:
+    """Return ours as a multiple of theirs."""
+    return "-" if ours is None or not theirs else f"{number(ours / theirs)} x"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+
+
+def put_between(document: Path, name: str, text: str) -> None:
+    """Replace what stands between the markers of a name; raises ValueError when they are missing.
+
+    The markers are comments: `<!-- bench:NAME -->` and `<!-- /bench:NAME -->`.
+    """
+    begin, end = f"<!-- bench:{name} -->", f"<!-- /bench:{name} -->"
+    before, marker, rest = document.read_text().partition(begin)
+    _, closing, after = rest.partition(end)
+    if not marker or not closing:
+        raise ValueError(f"{document} has no {begin} ... {end}")
+    document.write_text(f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}")
+
+
+def save(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as lines of JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows))
+
+
+def load(path: Path) -> list[Row]:
+    """Return the rows of a file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def rounded(value: Any) -> Any:  # noqa: ANN401  JSON
+    """Return the same with five digits that count: raw data stays small."""
+    match value:
+        case float():
+            return float(f"{value:.5g}")
+        case dict():
+            return {key: rounded(item) for key, item in value.items()}
+        case list() | tuple():
+            return [rounded(item) for item in value]
+        case _:
+            return value
