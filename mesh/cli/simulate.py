@@ -33,6 +33,7 @@ def plan_of(options: argparse.Namespace, seed: int) -> Plan:
         "tasks": options.tasks,
         "loss": None if options.loss is None else options.loss[0],
         "delay_s": options.delay,
+        "kinds": options.faults,
     }
     return Plan(seed, **{name: value for name, value in asked.items() if value is not None})
 

@@ -8,8 +8,9 @@ from mesh.cli.values import count, duration_s
 from mesh.control.client import Refused
 from mesh.core.params import PROFILES
 from mesh.sim.stories import STORIES
+from mesh.sim.weather import FaultKind
 
-TRIAL = ("nodes", "storm", "calm", "tasks", "profile", "loss", "delay")
+TRIAL = ("nodes", "storm", "calm", "tasks", "profile", "loss", "delay", "faults")
 GOES_WITH = {
     "sizing": ("nodes", "profile", "loss", "seed", "jobs"),
     "scenario": ("nodes", "profile", "seed"),
@@ -51,6 +52,12 @@ def add_sim(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--delay", metavar="MEDIAN:P99", type=delay_s, help="network delay, as 20ms:80ms (drawn)"
     )
+    how.add_argument(
+        "--faults",
+        metavar="KIND,...",
+        type=fault_kinds,
+        help=f"draw from these only: {', '.join(FaultKind)} (all)",
+    )
     how.add_argument("--from", metavar="N", type=whole, help="the first of the seeds (0)")
     how.add_argument("--jobs", metavar="N", type=count, help="processes (one per processor)")
     how.add_argument(
@@ -84,6 +91,14 @@ def delay_s(text: str) -> tuple[float, float]:
     if len(halves) != 2 or not 0 < halves[0] <= halves[1]:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form MEDIAN:P99, as 20ms:80ms")
     return halves[0], halves[1]
+
+
+def fault_kinds(text: str) -> tuple[FaultKind, ...]:
+    """Return the kinds of faults that are named; none for an empty text."""
+    try:
+        return tuple(FaultKind(word) for word in text.split(",") if word)
+    except ValueError as unknown:
+        raise argparse.ArgumentTypeError(f"{unknown}: see --help") from None
 
 
 def several(one: Callable[[str], float]) -> Callable[[str], tuple[float, ...]]:

@@ -5,7 +5,6 @@ nothing of how nodes work: only rows, snapshots and answers. A broken rule raise
 """
 
 import hashlib
-import operator
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +32,7 @@ from mesh.core.wire.envelope import (
 )
 from mesh.sim.history import Event, What
 from mesh.sim.host import Host
+from mesh.sim.seen import Place, Retained, Unchanged
 from mesh.sim.world import World
 
 FACT_ROWS = "fact"
@@ -40,8 +40,6 @@ RANK_CONTEXT = b"mesh-rank-v1\0"
 VIEWS_MAX = 4096
 EPOCH_DIGITS = 8
 """A token begins with its epoch: 32 bits in hex, of fixed width."""
-RETAINED_S = 5.0
-"""A disk that has been good for so long has taken what it refused before."""
 CALM_MARGIN_S = 60.0
 """What went wrong so long ago has no consequences any more."""
 DONE = (TaskState.COMPLETED, TaskState.CANCELED)
@@ -183,24 +181,6 @@ def said(view: MemberView) -> Said:
     return (view.id, view.name, view.boot, view.incarnation, view.tags)
 
 
-class Unchanged:
-    """Tells whether a node shows the very objects that it showed last: then nothing is to check.
-
-    Nodes show the same tuple for as long as it is equal; another tuple is always looked at.
-    """
-
-    __slots__ = ("_shown",)
-
-    def __init__(self) -> None:
-        self._shown: dict[str, tuple[object, ...]] = {}
-
-    def since_last(self, name: str, *shown: object) -> bool:
-        """Whether all of this is what was shown at a node the last time; remembers it."""
-        before = self._shown.get(name)
-        self._shown[name] = shown
-        return before is not None and all(map(operator.is_, before, shown))
-
-
 class EqualFactsEqualState(Checker):
     """S4: whoever holds the same facts sees the same tasks and members, now and at any time."""
 
@@ -301,21 +281,6 @@ class LotsDrawn(Checker):
 
 
 @dataclass(slots=True, eq=False)
-class Retained:
-    """Tells since when what a node shows is on its disk too, so that it must survive a crash."""
-
-    world: World
-    _bad_s: dict[str, float] = field(default_factory=dict)
-
-    def by(self, host: Host) -> bool:
-        """Whether what was seen at a host some seconds ago must be there after a crash."""
-        disk = host.disk
-        if disk.full or disk.fail:
-            self._bad_s[host.name] = self.world.now_s
-        return self.world.now_s - self._bad_s.get(host.name, float("-inf")) > RETAINED_S
-
-
-@dataclass(slots=True, eq=False)
 class GreatestResultWins(Checker):
     """S6: results only give way to greater tokens, no completion is undone, none is forgotten.
 
@@ -325,9 +290,7 @@ class GreatestResultWins(Checker):
 
     world: World
     announced: bool = False
-    _results: dict[tuple[str, int, str], tuple[int, str, bytes]] = field(default_factory=dict)
-    _unretained: dict[tuple[str, int, str], None] = field(default_factory=dict)
-    """Results that a crash may take back: the disk has not had them for sure."""
+    _results: dict[Place, tuple[int, str, bytes]] = field(default_factory=dict)
     _completed: list[Event] = field(default_factory=list)
     _told: dict[tuple[str, str], None] = field(default_factory=dict)
     _shown: Unchanged = field(default_factory=Unchanged)
@@ -350,12 +313,12 @@ class GreatestResultWins(Checker):
         """All running nodes at one moment, by name."""
         for name, snapshot in snapshots.items():
             host = self.world.hosts[name]
-            retained = self._retained.by(host)
+            self._retained.settle(host)
             # A run shows tuples of its own, so that another run or disk is seen by them.
-            if self._shown.since_last(name, snapshot.tasks, retained):
+            if self._shown.since_last(name, snapshot.tasks):
                 continue
             for view in snapshot.tasks:
-                self._follow(host, view, retained=retained)
+                self._follow(host, view)
 
     def finish(self, core: Sequence[str], snapshots: Mapping[str, Snapshot]) -> None:
         """Faults have stopped long ago; these nodes are what was left running."""
@@ -370,11 +333,11 @@ class GreatestResultWins(Checker):
                 if view is None or view.result_token < event.token:
                     raise Violation("S6", f"{name} forgot {event}")
 
-    def _follow(self, host: Host, view: TaskView, *, retained: bool) -> None:
+    def _follow(self, host: Host, view: TaskView) -> None:
         task = task_text(view.id)
         place = (host.name, host.disk_number, task)
         run, token, digest = self._results.get(place, (host.run, "", b""))
-        if run != host.run and place in self._unretained:
+        if run != host.run and not self._retained.keeps(place):
             token = ""
         if token and view.state is not TaskState.COMPLETED:
             raise Violation("S6", f"at {host.name} {task} was completed and is {view.state}")
@@ -386,10 +349,8 @@ class GreatestResultWins(Checker):
         if changed:
             self._told.pop((host.name, task), None)
         self._results[place] = (host.run, view.result_token, view.result_digest)
-        if retained:
-            self._unretained.pop(place, None)
-        elif view.result_token != token:
-            self._unretained[place] = None
+        if view.result_token != token:
+            self._retained.see(host, place)
 
 
 class TablesBounded(Checker):
@@ -414,8 +375,8 @@ class StartsJustified(Checker):
     world: World
     calm: Callable[[float, str, str], bool] | None = None
     """Whether nothing went wrong since then at two hosts; the world's own answer when None."""
-    _done: dict[tuple[str, int, str], int | None] = field(default_factory=dict)
-    """In which run of a host it was known; None: for good."""
+    _done: dict[Place, int] = field(default_factory=dict)
+    """In which run of a host it was known."""
     _shown: Unchanged = field(default_factory=Unchanged)
     _retained: Retained = field(init=False)
     _working: dict[str, dict[str, Event]] = field(default_factory=dict)
@@ -430,9 +391,11 @@ class StartsJustified(Checker):
         place = (event.host, self.world.hosts[event.host].disk_number, event.task)
         match event.what:
             case What.COMPLETED | What.CANCELED:
-                self._done[place] = None
+                self._done[place] = event.run
+                self._retained.keep(place)
             case What.STARTED:
-                if self._done.get(place, -1) in {None, self.world.hosts[event.host].run}:
+                run = self._done.get(place)
+                if run is not None and (run == event.run or self._retained.keeps(place)):
                     raise Violation("S9", f"{event.host} knew that it was done: {event}")
                 self._check_rescue(event)
                 self._working.setdefault(event.task, {})[event.token] = event
@@ -447,13 +410,16 @@ class StartsJustified(Checker):
         """All running nodes at one moment, by name."""
         for name, snapshot in snapshots.items():
             host = self.world.hosts[name]
-            run = None if self._retained.by(host) else host.run
-            if self._shown.since_last(name, snapshot.tasks, run is None):
+            self._retained.settle(host)
+            if self._shown.since_last(name, snapshot.tasks):
                 continue
             for view in snapshot.tasks:
                 place = (name, host.disk_number, task_text(view.id))
-                if view.state in DONE and self._done.get(place, -1) is not None:
-                    self._done[place] = run
+                if view.state not in DONE or self._done.get(place) == host.run:
+                    continue
+                if place not in self._done or not self._retained.keeps(place):
+                    self._retained.see(host, place)
+                self._done[place] = host.run
 
     def _check_rescue(self, event: Event) -> None:
         calm_since = self.calm or self.world.calm_since

@@ -4,7 +4,7 @@ The world has one time. A machine's monotonic clock started at another moment an
 fast or slow; its wall clock is off by some amount and may jump. Both go on while it sleeps.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mesh.core.instants import Instant, Now, WallTime
 
@@ -21,6 +21,10 @@ class SimClock:
     rate: float = 1.0
     wall_error_s: float = 0.0
     last: Instant = Instant(0.0)
+    _usual_rate: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._usual_rate = self.rate
 
     def read(self, at_s: float) -> Now:
         """Return both readings at a moment of the world; the instant never goes back."""
@@ -42,6 +46,11 @@ class SimClock:
     def jump_wall(self, seconds: float) -> None:
         """Set the wall clock forwards or backwards."""
         self.wall_error_s += seconds
+
+    def set_rate(self, at_s: float, rate: float | None = None) -> None:
+        """Run faster or slower from now on; as at first when no rate is given."""
+        self.base_s, self.since_s = self.read(at_s).instant, at_s
+        self.rate = self._usual_rate if rate is None else rate
 
     def reboot(self, at_s: float, base_s: float) -> None:
         """Start the monotonic clock anew, as a machine does that lost its power."""

@@ -2,7 +2,9 @@
 
 One writer: while one batch is being written, whatever is committed waits and shares the next one.
 A crash loses the batches under way, except that an unlucky one may have reached the platter
-although nobody was told. Batches are whole or absent, as a journal makes them.
+although nobody was told. Batches are whole or absent, as a journal makes them, unless the disk
+`tears`: then the first rows of one are there and the rest is not. (That is worse than what SQLite
+promises; the checksum of each row makes a row whole or absent in any case.)
 """
 
 import random
@@ -29,6 +31,8 @@ class SimDisk:
     written_unsaid: float = 0.5
     """Probability that a commit under way at a crash is found on the disk afterwards."""
     rows: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
+    tears: bool = False
+    """Whether a crash now leaves a part of the commit under way on the disk."""
     under_way: list[Commit] = field(default_factory=list)
     commits: int = 0
     _current_end_s: float = 0.0
@@ -62,6 +66,8 @@ class SimDisk:
         for commit in self.under_way:
             # Batches reach the disk in order, so the first lost one takes the rest with it.
             if self.full or self.rng.random() >= self.written_unsaid:
+                if self.tears and not self.full:
+                    self._write(commit.rows[: self.rng.randrange(len(commit.rows))])
                 break
             self._write(commit.rows)
         self.under_way.clear()

@@ -83,6 +83,7 @@ class Engine:
         "by_address",
         "events",
         "hosts",
+        "is_watched",
         "names_resolve",
         "network",
         "now_s",
@@ -103,6 +104,7 @@ class Engine:
         self.by_address: dict[Address, Host] = {}
         self.observers: list[Observer] = []
         self.names_resolve = True
+        self.is_watched = False
         self._queue: list[Entry] = []
         self._tie = 0
 
@@ -192,6 +194,8 @@ class Engine:
         if effects:
             self.perform(host, effects)
         self.arm(host)
+        if host.changed:
+            self._look_at(host)
 
     def _expire(self, host: Host) -> None:
         node, clock = host.node, host.clock
@@ -211,6 +215,16 @@ class Engine:
             deadline = node.next_deadline()
             assert deadline > now.instant, f"the timers of {host.name} spin"
             self._arm_at(host, deadline)
+        if host.changed:
+            self._look_at(host)
+
+    def _look_at(self, host: Host) -> None:
+        """Show a node to the observers: what it knows has changed, or it would not commit."""
+        host.changed = False
+        if self.is_watched and host.state is HostState.RUNNING and host.node is not None:
+            snapshots = {host.name: host.node.snapshot(host.clock.read(self.now_s))}
+            for observer in self.observers:
+                observer.handle_snapshots(snapshots)
 
     def arm(self, host: Host) -> None:
         """Make sure that the node's deadline is in the queue."""
@@ -278,6 +292,7 @@ class Engine:
             case Commit(_, rows):
                 for observer in self.observers:
                     observer.handle_rows(host, rows)
+                host.changed = True
                 at_s = host.disk.begin(self.now_s, effect)
                 self._push(at_s, _CALL, None, partial(self._commit, host, host.run, effect), None)
             case Reply(client) | ReplyError(client):

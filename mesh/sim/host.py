@@ -128,6 +128,8 @@ class Host:
     stopped_s: float = 0.0
     disturbed_s: float = 0.0
     """When something last went wrong here; see `World.calm_since`."""
+    changed: bool = False
+    """Whether it has made something durable that the observers have not looked at."""
     disk_lost_s: float = -1.0
     """When its disk was last destroyed."""
     retired: bool = False

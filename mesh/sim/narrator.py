@@ -21,8 +21,11 @@ TASK_CHARS = 14
 """So many characters tell the tasks of one world apart for a reader."""
 NODE_CHARS = 8
 BYTES_SHOWN = 8
-INSTANT = (FaultKind.WALL_JUMP,)
-OFF_FOR = (FaultKind.CRASH, FaultKind.POWER_CUT, FaultKind.DISK_LOST)
+INSTANT = (FaultKind.WALL_JUMP, FaultKind.MASS_JOIN)
+OFF_FOR = (
+    *(FaultKind.CRASH, FaultKind.POWER_CUT, FaultKind.DISK_LOST),
+    *(FaultKind.TORN_WRITE, FaultKind.LEAVE),
+)
 TEXTS = ("input", "effect")
 """Kinds of traced events whose bytes are a text."""
 

@@ -223,6 +223,25 @@ class Partition:
 
 
 @dataclass(slots=True, eq=False)
+class Flapping:
+    """A cut that comes and goes; streams outlive it, as connections outlive short silence."""
+
+    cut: Partition
+    since_s: float
+    period_s: float
+    """For so long it holds, then for as long it does not."""
+
+    def __call__(self, packet: Packet) -> Verdict:
+        """Say what becomes of a packet."""
+        periods = int((packet.at_s - self.since_s) / self.period_s)
+        return PASS if periods % 2 else self.cut(packet)
+
+    def severs(self, source: Address, target: Address) -> bool:  # noqa: ARG002  see `Cut`
+        """Whether nothing gets from source to target."""
+        return False
+
+
+@dataclass(slots=True, eq=False)
 class Hold:
     """Packets from some hosts to some others are kept, in order, until they are taken."""
 

@@ -12,7 +12,7 @@ from mesh.sim.checkers import Checker, Violation, safety_checkers, watch
 from mesh.sim.client import Answer, SimClient
 from mesh.sim.history import What
 from mesh.sim.liveness import Final, check_final
-from mesh.sim.weather import Weather, clear_up, draw_core, draw_weather, unleash
+from mesh.sim.weather import FaultKind, Weather, clear_up, draw_core, draw_weather, unleash
 from mesh.sim.world import NodeFactory, World
 
 KINDS = ("build", "test", "review")
@@ -38,6 +38,8 @@ class Plan:
     """Instead of the loss that the seed draws."""
     delay_s: tuple[float, float] | None = None
     """Median and p99, instead of the latency that the seed draws."""
+    kinds: tuple[FaultKind, ...] = tuple(FaultKind)
+    """From which kinds of faults the seed draws."""
 
     def weather(self, drawn: Weather) -> Weather:
         """Return the weather that was drawn, with what the plan says instead."""
@@ -58,6 +60,8 @@ class Plan:
             words.append(f"--loss {self.loss * 100:.12g}")
         if self.delay_s is not None:
             words.append(f"--delay {':'.join(map(exact, self.delay_s))}")
+        if self.kinds != tuple(FaultKind):
+            words.append(f"--faults {','.join(self.kinds)}")
         if self.calm_s != CALM_S:
             words.append(f"--calm {exact(self.calm_s)}")
         return " ".join(words)
@@ -119,7 +123,7 @@ class Trial:
         # A generator of its own: the weather stays the same when the nodes draw differently.
         self.rng = random.Random(f"trial {plan.seed}")
         self.names = names_of(plan.nodes)
-        self.weather = plan.weather(draw_weather(self.rng, self.names, plan.storm_s))
+        self.weather = plan.weather(draw_weather(self.rng, self.names, plan.storm_s, plan.kinds))
         self.core = draw_core(self.rng, self.names)
         self.world = World(plan.seed, params, factory)
         self.checkers: list[Checker] = safety_checkers(self.world)
@@ -157,6 +161,8 @@ class Trial:
         self._employ()
         unleash(world, self.weather)
         world.run(plan.storm_s)
+        # Whoever came during the storm is a part of what must be well again.
+        self.core += tuple(name for name in world.hosts if name not in self.names)
         clear_up(world, self.core)
         for agent in self.agents:
             agent.habits = reformed(agent.habits)

@@ -10,15 +10,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
-from mesh.sim.host import Host
+from mesh.core.commands import NodeLeave
+from mesh.sim.client import SimClient
+from mesh.sim.host import Host, HostState
 from mesh.sim.network import (
     Between,
     Bursts,
     Corrupt,
     Delay,
     Duplicate,
+    Flapping,
     Loss,
     OneWay,
+    Partition,
     Reorder,
     Rule,
     lognormal,
@@ -28,6 +32,11 @@ from mesh.sim.world import World
 
 CALM_BEGINNING_S = 5.0
 WALL_JUMP_S = 10 * 31_536_000.0
+DRIFT_HIGH = 0.05
+NEWCOMER = "new"
+"""How the names of machines begin that join in the storm."""
+NEWCOMERS_MAX = 12
+MASS_JOIN_HIGH = 8
 
 
 class FaultKind(StrEnum):
@@ -52,6 +61,26 @@ class FaultKind(StrEnum):
     WALL_JUMP = "wall-jump"
     NO_NAMES = "no-names"
     """Seed texts cannot be resolved."""
+    BRIDGE = "bridge"
+    """Two halves that reach each other through some hosts only."""
+    ISLANDS = "islands"
+    """Three groups, none of which reaches another."""
+    FLAPPING = "flapping"
+    """Some hosts are cut off, and back, again and again."""
+    CLOCK_DRIFT = "clock-drift"
+    """Clocks run too fast or too slow by some percent."""
+    TORN_WRITE = "torn-write"
+    """A power cut in the middle of a commit, of which a part is on the disk."""
+    LEAVE = "leave"
+    """Some nodes say goodbye, and come back later."""
+    CHURN = "churn"
+    """The same, and as many new nodes come, for good."""
+    MASS_JOIN = "mass-join"
+    """Several new nodes come at once, for good."""
+
+
+FIRST_KINDS = tuple(FaultKind)[:13]
+"""Those that there were when the older of the kept seeds were found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +186,10 @@ def unleash(world: World, weather: Weather) -> None:
 def strike(world: World, fault: Fault) -> None:
     """Let one thing go wrong now; its end is scheduled."""
     match fault.kind:
-        case FaultKind.CRASH | FaultKind.POWER_CUT | FaultKind.DISK_LOST:
+        case FaultKind.CRASH | FaultKind.POWER_CUT | FaultKind.DISK_LOST | FaultKind.TORN_WRITE:
             _strike_down(world, fault)
+        case FaultKind.LEAVE | FaultKind.CHURN | FaultKind.MASS_JOIN:
+            _change_members(world, fault)
         case FaultKind.PAUSE | FaultKind.SUSPEND:
             stop = world.pause if fault.kind is FaultKind.PAUSE else world.suspend
             for name in fault.hosts:
@@ -169,6 +200,8 @@ def strike(world: World, fault: Fault) -> None:
             for name in fault.hosts:
                 seconds = (2 * fault.strength - 1) * WALL_JUMP_S
                 world.hosts[name].clock.jump_wall(seconds)
+        case FaultKind.CLOCK_DRIFT:
+            _let_drift(world, fault)
         case FaultKind.NO_NAMES:
             world.names_resolve = False
             world.call_later(fault.lasts_s, partial(setattr, world, "names_resolve", True))
@@ -181,8 +214,41 @@ def _strike_down(world: World, fault: Fault) -> None:
         if fault.kind is FaultKind.DISK_LOST:
             world.destroy_disk(name)
         else:
-            world.kill(name, machine=fault.kind is FaultKind.POWER_CUT)
+            disk = world.hosts[name].disk
+            disk.tears = fault.kind is FaultKind.TORN_WRITE
+            world.kill(name, machine=fault.kind is not FaultKind.CRASH)
+            disk.tears = False
         world.call_later(fault.lasts_s, partial(world.start, name))
+
+
+def _change_members(world: World, fault: Fault) -> None:
+    if fault.kind is FaultKind.MASS_JOIN:
+        welcome(world, 2 + int(fault.strength * MASS_JOIN_HIGH))
+        return
+    for name in fault.hosts:
+        host = world.hosts[name]
+        if host.state is HostState.RUNNING:
+            world.disturb(host)
+            SimClient(world, host, "leaver").ask(NodeLeave())
+            world.call_later(fault.lasts_s, partial(world.start, name))
+    if fault.kind is FaultKind.CHURN:
+        welcome(world, len(fault.hosts))
+
+
+def welcome(world: World, count: int) -> None:
+    """Let so many new machines join at once, on new disks, as long as there is room for them."""
+    room = NEWCOMERS_MAX - sum(name.startswith(NEWCOMER) for name in world.hosts)
+    for _ in range(min(count, room)):
+        name = f"{NEWCOMER}{len(world.hosts)}"
+        world.add_host(name)
+        world.start(name)
+
+
+def _let_drift(world: World, fault: Fault) -> None:
+    for name in fault.hosts:
+        rate = 1.0 + (2 * world.rng.random() - 1) * fault.strength * DRIFT_HIGH
+        world.set_clock_rate(name, rate)
+        world.call_later(fault.lasts_s, partial(world.set_clock_rate, name))
 
 
 def _spoil_disks(world: World, fault: Fault) -> None:
@@ -213,6 +279,13 @@ def _spoil_network(world: World, fault: Fault) -> None:
         return
     rule: Rule
     match fault.kind:
+        case FaultKind.BRIDGE:
+            rule = Partition([there[::2], there[1::2]])
+        case FaultKind.ISLANDS:
+            everybody = [*here, *there]
+            rule = Partition([everybody[place::3] for place in range(3)])
+        case FaultKind.FLAPPING:
+            rule = Flapping(Partition([here, there]), world.now_s, 0.3 + 4.0 * fault.strength)
         case FaultKind.ONE_WAY:
             rule = OneWay(here, there) if fault.strength < 0.5 else OneWay(there, here)
         case FaultKind.SLOW:
@@ -239,6 +312,7 @@ def clear_up(world: World, core: Sequence[str]) -> None:
     world.names_resolve = True
     for name, host in world.hosts.items():
         host.disk.mend()
+        world.set_clock_rate(name)
         if name not in core:
             world.kill(name, machine=True)
             host.retired = True

@@ -176,6 +176,12 @@ class World(Engine):
         host = self.hosts[name]
         self._wake(host, host.stop)
 
+    def set_clock_rate(self, name: str, rate: float | None = None) -> None:
+        """Let the clocks of a machine run faster or slower than the world's; None: as usual."""
+        host = self.hosts[name]
+        host.clock.set_rate(self.now_s, rate)
+        self.arm(host)
+
     # Network
 
     def partition(self, *groups: Sequence[str]) -> None:
@@ -246,7 +252,8 @@ class World(Engine):
         return host.node.snapshot(host.clock.read(self.now_s))
 
     def watch(self, every_s: float) -> None:
-        """Show all nodes to the observers, now and every so often."""
+        """Show all nodes to the observers, now and every so often; each whenever it commits."""
+        self.is_watched = True
         self.show()
         self.call_later(every_s, partial(self.watch, every_s))
 
