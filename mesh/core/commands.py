@@ -177,7 +177,7 @@ class TaskSubmit(msgspec.Struct, tag="task.submit", frozen=True, forbid_unknown_
     run_limit_s: Limit | None = None
     after: tuple[TaskText, ...] = ()
     on_parent_failure: Literal["cancel", "run", "wait"] = "cancel"
-    limit: tuple[Name, Annotated[int, Meta(ge=1, le=65_535)]] | None = None
+    limit: tuple[Name, Annotated[int, Meta(ge=1, le=1_024)]] | None = None
     dedupe: Name | None = None
     dedupe_window_s: Annotated[float, Meta(ge=1, le=31_536_000)] = 86_400.0
     requires: dict[str, str] = {}

@@ -14,7 +14,7 @@ from mesh.core.claims.ledger import Ledger
 from mesh.core.claims.openings import Opening, Openings
 from mesh.core.claims.record import ClaimView, Record
 from mesh.core.claims.sessions import Holding, Phase
-from mesh.core.claims.takeover import Ended, evidence_of, free_at, session_boot
+from mesh.core.claims.takeover import Ended, free_at, session_boot
 from mesh.core.claims.timers import TimerName
 from mesh.core.errors import LocalError
 from mesh.core.identity import TaskId
@@ -74,6 +74,8 @@ class Burying:
         assert owner is not None
         if owner.fact.author == self.ledger.self_id:
             return None
+        if not self.openings.is_capable(record.spec.fact):
+            return None
         ended = self.ledger.parts.liveness.ended(owner.fact.author, session_boot(owner))
         return None if ended is None else Orphan(record, owner, ended)
 
@@ -81,18 +83,17 @@ class Burying:
         record = orphan.record
         assert record.spec is not None
         free = free_at(orphan.ended, record.spec.fact, self.ledger.graces)
-        here = (*self.ledger.parts.liveness.alive(), self.ledger.self_id)
+        here = self.openings.capable(record.spec.fact)
         order = stagger_order(record.task, record.epoch + 1, here)
         return later(free, TURN_S * order.index(self.ledger.self_id))
 
     def _bury(self, now: Now, orphan: Orphan) -> None:
         ledger, record, ended = self.ledger, orphan.record, orphan.ended
         assert record.spec is not None
-        ledger.take_evidence(evidence_of(ended))
         owner = orphan.owner.fact.id
         opening = Opening(now.instant, record.epoch + 1, owner, ended.fact.id, ended)
-        fact = self.openings.draft(record, opening, AGENT)
-        _, (claim,) = ledger.publish(now, [fact], cited=[ended.fact])
+        fact, cited = self.openings.draft(record, opening, AGENT)
+        _, (claim,) = ledger.publish(now, [fact], cited=cited)
         ledger.count("buried")
         try:
             ledger.publish(now, [Attempt(record.task, claim.id, AttemptKind.LOST, ERROR)])

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 
 from mesh.core.claims.choosing import Choosing
+from mesh.core.claims.facts import Progress, ProgressState
 from mesh.core.claims.ledger import Ledger
+from mesh.core.claims.limits import rival
 from mesh.core.claims.openings import Opening, Openings
 from mesh.core.claims.record import Record, token_text
 from mesh.core.claims.refusals import (
@@ -11,13 +13,13 @@ from mesh.core.claims.refusals import (
     lost_body,
     no_capacity,
     no_task,
+    not_capable,
     not_open,
 )
 from mesh.core.claims.requests import Answer, Asker
 from mesh.core.claims.schedule_views import held_view
 from mesh.core.claims.sessions import Holding, Phase, handle_key, new_handle
 from mesh.core.claims.settle import Settle
-from mesh.core.claims.takeover import evidence_of
 from mesh.core.claims.texts import entered_text
 from mesh.core.claims.timers import TimerName
 from mesh.core.claims.views import TERMINAL
@@ -80,10 +82,14 @@ class Claiming:
             self._check_worth_waiting(now, waiter)
         ledger.requests.begin(now, asker.key, command)
         self._wait(now, waiter)
+        if task is not None:
+            self.evaluate(now, task)
 
     def _check_worth_waiting(self, now: Now, waiter: ClaimWaiter) -> None:
         assert waiter.task is not None
         record = self.ledger.known(waiter.task)
+        if record.spec is not None and not self.openings.is_capable(record.spec.fact):
+            raise not_capable(record)
         opening = self.openings.opening(now, record)
         is_open = opening is not None and opening.at <= now.instant
         if record.state in TERMINAL or (not is_open and waiter.deadline <= now.instant):
@@ -204,12 +210,9 @@ class Claiming:
     ) -> None:
         ledger, parts = self.ledger, self.ledger.parts
         ledger.sessions.check_room()
-        cited = []
+        fact, cited = self.openings.draft(record, opening, waiter.agent)
         if opening.ended is not None:
-            ledger.take_evidence(evidence_of(opening.ended))
-            cited.append(opening.ended.fact)
             ledger.count("takeovers")
-        fact = self.openings.draft(record, opening, waiter.agent)
         push, (claim,) = ledger.publish(now, [fact], Want.RECEIPT, cited)
         handle = new_handle(parts.rng)
         holding = Holding(
@@ -359,13 +362,34 @@ class Claiming:
             if not self.ledger.is_owner(holding):
                 self.lose(now, holding)
 
-    def lose(self, now: Now, holding: Holding) -> None:
+    def check_slots(self, now: Now, record: Record) -> None:
+        """Give back what this node has claimed on slots that others have, if it has not begun."""
+        if record.spec is None or record.spec.fact.limit is None:
+            return
+        table = self.ledger.parts.table
+        for task in table.limited_by(record.spec.fact.limit[0]):
+            for holding in self.ledger.sessions.of_task(task):
+                if not holding.started and rival(table, self.ledger.known(task)) is not None:
+                    self.step_back(now, holding)
+
+    def step_back(self, now: Now, holding: Holding) -> None:
+        """Give a task back whose slot another one has, before any work on it; costs no attempt."""
+        holding.progress_number += 1
+        boot, number = self.ledger.parts.boot, holding.progress_number
+        released = Progress(
+            holding.task, holding.claim.id, boot, number, ProgressState.RELEASED, b""
+        )
+        self.ledger.publish(now, [released])
+        self.ledger.count("stepped_back")
+        self.lose(now, holding, "limit")
+
+    def lose(self, now: Now, holding: Holding, reason: str | None = None) -> None:
         """Tell the agent to stop, or let its wish go on with the next task."""
         ledger = self.ledger
         record = ledger.known(holding.task)
         name = ledger.parts.liveness.name
         error = claim_lost(record, name)
-        body = lost_body(record, token_text(holding.claim))
+        body = lost_body(record, token_text(holding.claim), reason)
         ledger.count("lost")
         waiter, askers, client = holding.waiter, holding.askers, holding.client
         was_settling = holding.phase is Phase.SETTLING

@@ -14,9 +14,10 @@ from mesh.core.claims.board import OwnerSession
 from mesh.core.claims.burying import Burying
 from mesh.core.claims.claiming import Claiming
 from mesh.core.claims.dependencies import Dependents
-from mesh.core.claims.dominance import dominating_ids, outraced
+from mesh.core.claims.dominance import dominating_ids, outraced, pushed_off
 from mesh.core.claims.ending import Ending
 from mesh.core.claims.ledger import DeskParts, Ledger, Liveness, TaskGossip, wall_ms
+from mesh.core.claims.limits import Limits
 from mesh.core.claims.openings import Openings
 from mesh.core.claims.queries import Queries
 from mesh.core.claims.record import Record, token_text
@@ -66,7 +67,8 @@ class Desk:
     def __init__(self, parts: DeskParts) -> None:
         self._parts = parts
         self._ledger = Ledger(parts)
-        openings = Openings(self._ledger)
+        self._limits = Limits(self._ledger)
+        openings = Openings(self._ledger, self._limits)
         self._claiming = Claiming(self._ledger, openings)
         self._writing = Writing(self._ledger)
         self._burying = Burying(self._ledger, openings)
@@ -144,6 +146,9 @@ class Desk:
         if beaten is not None and beaten[0] in self._parts.liveness.alive():
             self._ledger.count("outraced_told")
             self._parts.gossip.tell(now, beaten[0], Family.TASKS, beaten[1])
+        for node, facts in pushed_off(self._parts.table, verified):
+            if node in self._parts.liveness.alive():
+                self._parts.gossip.tell(now, node, Family.TASKS, facts)
 
     def handle_changed(self, now: Now, tasks: Iterable[TaskId]) -> None:
         """The records of these tasks may have changed."""
@@ -372,6 +377,8 @@ class Desk:
         self._ending.evaluate(now, record)
         self._claiming.check_lost(now, task)
         self._running.evaluate(now, record)
+        self._claiming.check_slots(now, record)
+        self._ledger.mark(self._limits.touched_by(record))
         self._ledger.mark(self._dependents.touched_by(record))
         self._show(now, record, silent=False)
         if record.state in TERMINAL:

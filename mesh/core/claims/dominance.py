@@ -7,6 +7,7 @@ the greater claim within one round trip, well before it would start.
 from typing import Any
 
 from mesh.core.claims.facts import Cancel, Claim, Progress, ProgressState
+from mesh.core.claims.limits import outhung, rival
 from mesh.core.claims.record import ClaimView, Record, token_key
 from mesh.core.claims.table import Table
 from mesh.core.identity import FactId, NodeId, TaskId
@@ -46,6 +47,8 @@ def dominating_ids(table: Table, verified: Verified[Any]) -> list[FactId]:
         told += [fact.id for fact in table.facts_of(task) if isinstance(fact.fact, Cancel)]
     elif owner is not None and token_key(brought.fact) < token_key(owner.fact):
         told += _chain(record, owner)
+    elif (stays := rival(table, record)) is not None:
+        told += _whole(stays)
     return told[-FACTS_TOLD_MAX:]
 
 
@@ -67,6 +70,20 @@ def outraced(table: Table, verified: Verified[Any]) -> tuple[NodeId, list[FactId
     return others[-1].fact.author, _chain(record, record.owner)[-FACTS_TOLD_MAX:]
 
 
+def pushed_off(table: Table, verified: Verified[Any]) -> list[tuple[NodeId, list[FactId]]]:
+    """Return whose tasks a claim has just pushed off their slot, and what to tell there."""
+    if not isinstance(verified.fact, Claim):
+        return []
+    record = table.record(verified.fact.task)
+    found = []
+    for other in outhung(table, verified):
+        assert other.owner is not None
+        assert record is not None
+        if other.owner.fact.author != verified.author:
+            found.append((other.owner.fact.author, _whole(record)))
+    return found
+
+
 def counts(table: Table, verified: Verified[Any]) -> bool:
     """Whether the claim that a fact stands up for is valid here, so that it keeps others away."""
     cited = cited_task(verified)
@@ -83,6 +100,16 @@ def view_of(record: Record, claim: FactId) -> ClaimView | None:
     return next((view for view in record.claims if view.fact.id == claim), None)
 
 
+def _whole(record: Record) -> list[FactId]:
+    """Return what shows somebody who has never heard of a task who owns it."""
+    assert record.owner is not None
+    assert record.spec is not None
+    ids = [record.spec.id, *_chain(record, record.owner)]
+    if record.owner.progress is not None:
+        ids.append(record.owner.progress.id)
+    return ids
+
+
 def _chain(record: Record, view: ClaimView) -> list[FactId]:
     """Return a claim behind everything that makes it valid, down to the first epoch."""
     chain: list[FactId] = []
@@ -92,5 +119,7 @@ def _chain(record: Record, view: ClaimView) -> list[FactId]:
         chain.append(at.fact.id)
         if fact.because is not None:
             chain.append(fact.because)
+        if fact.presence is not None:
+            chain.append(fact.presence)
         at = None if fact.supersedes is None else view_of(record, fact.supersedes)
     return chain[::-1]

@@ -8,6 +8,7 @@ whose clock agrees begins such a task.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from mesh.core.claims.allocation import stagger_order
 from mesh.core.claims.dependencies import is_circular, is_hopeless
@@ -16,13 +17,13 @@ from mesh.core.claims.ledger import Ledger
 from mesh.core.claims.openings import Opening, Openings
 from mesh.core.claims.record import Record
 from mesh.core.claims.scheduling import too_late_at
-from mesh.core.claims.takeover import evidence_of
 from mesh.core.claims.timers import TimerName
 from mesh.core.claims.views import TERMINAL
 from mesh.core.errors import LocalError
 from mesh.core.identity import TaskId
 from mesh.core.instants import Instant, Now, later
 from mesh.core.snapshot import TaskState
+from mesh.core.wire.envelope import Verified
 
 TURN_S = 0.5
 RETRY_S = 5.0
@@ -90,7 +91,8 @@ class Ending:
         submitters = [spec.author for spec in (record.spec, *record.others)]
         if opening is None or any(author in alive for author in submitters):
             return later(now.instant, RETRY_S)
-        order = stagger_order(record.task, record.epoch + 1, (*alive, self.ledger.self_id))
+        capable = self.openings.capable(record.spec.fact)
+        order = stagger_order(record.task, record.epoch + 1, capable)
         place = order.index(self.ledger.self_id)
         first_seen = self._late_since.setdefault(record.task, now.instant)
         return later(max(opening.at, first_seen), TURN_S * place)
@@ -101,12 +103,10 @@ class Ending:
         ledger = self.ledger
         assert record.spec is not None
         facts: list[TaskFact] = []
-        cited = []
+        cited: list[Verified[Any]] = []
         if opening is not None:
-            if opening.ended is not None:
-                ledger.take_evidence(evidence_of(opening.ended))
-                cited.append(opening.ended.fact)
-            facts.append(self.openings.draft(record, opening, AGENT))
+            claim, cited = self.openings.draft(record, opening, AGENT)
+            facts.append(claim)
         facts.append(Cancel(record.task, record.spec.id, reason))
         ledger.publish(now, facts, cited=cited)
         self._late_since.pop(record.task, None)

@@ -278,3 +278,5 @@ class Evidence:
     local: bool
     kind: str
     """`left`, `verdict`, `restarted` or `revoked`."""
+    tags: tuple[Capability, ...] = ()
+    """Of a presence: what its author says it has."""

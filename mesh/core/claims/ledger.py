@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mesh.core.claims.board import Board
-from mesh.core.claims.facts import Claim, Evidence, Spec, TaskFact
+from mesh.core.claims.facts import Capability, Claim, Evidence, Spec, TaskFact
 from mesh.core.claims.record import Record, nobody
 from mesh.core.claims.requests import Answer, Asker, Requests
 from mesh.core.claims.sessions import Holding, Phase, Sessions
@@ -52,6 +52,14 @@ class Liveness(Protocol):
 
     def nodes_for(self, kind: str) -> tuple[NodeId, ...]:
         """Return the alive nodes on which an agent waits for a kind."""
+        ...
+
+    def tags(self, node: NodeId) -> tuple[Capability, ...]:
+        """Return the tags of a node, as it says itself."""
+        ...
+
+    def own_presence(self) -> tuple[Verified[Any], Evidence]:
+        """Return what proves this node's tags, and what it says to the claim table."""
         ...
 
 

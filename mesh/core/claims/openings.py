@@ -1,20 +1,24 @@
 """The right to make the next claim on a task: from when on, and because of what."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from mesh.core.claims.allocation import claim_rank
 from mesh.core.claims.board import OwnerSession
+from mesh.core.claims.capability import meets
 from mesh.core.claims.dependencies import blocking
-from mesh.core.claims.facts import Claim
+from mesh.core.claims.facts import Claim, Spec
 from mesh.core.claims.ledger import Ledger
+from mesh.core.claims.limits import Limits, free_slots
 from mesh.core.claims.record import Record
 from mesh.core.claims.scheduling import order_key, ready_at, too_late_at
-from mesh.core.claims.takeover import Ended, free_at, retry_delay_s, session_boot
+from mesh.core.claims.takeover import Ended, evidence_of, free_at, retry_delay_s, session_boot
 from mesh.core.claims.timers import TimerName
 from mesh.core.claims.views import TERMINAL
-from mesh.core.identity import FactId, TaskId
+from mesh.core.identity import FactId, NodeId, TaskId
 from mesh.core.instants import Instant, Now, later
 from mesh.core.snapshot import TaskState
+from mesh.core.wire.envelope import Verified
 
 NONCE_BYTES = 8
 
@@ -36,9 +40,16 @@ class Openings:
     """Finds out which tasks this node may claim, and keeps the board in line with that."""
 
     ledger: Ledger
+    limits: Limits
 
     def opening(self, now: Now, record: Record) -> Opening | None:
         """Return from when on which claim may be made to do a task; None: not as things stand."""
+        opening = self._opening_but_for_slots(now, record)
+        if opening is None or record.spec is None or record.spec.fact.limit is None:
+            return opening
+        return opening if free_slots(self.ledger.parts.table, record.spec.fact) else None
+
+    def _opening_but_for_slots(self, now: Now, record: Record) -> Opening | None:
         right = self.right(now, record)
         if right is None or not record.attempts_left:
             return None
@@ -57,6 +68,8 @@ class Openings:
         if record.spec is None or record.state in TERMINAL:
             return None
         owner, spec = record.owner, record.spec.fact
+        if not self.is_capable(spec):
+            return None
         if owner is None:
             return Opening(now.instant, 1)
         if owner.ended_by is not None:
@@ -73,26 +86,39 @@ class Openings:
         at = free_at(ended, spec, self.ledger.graces)
         return Opening(at, record.epoch + 1, owner.fact.id, ended.fact.id, ended)
 
+    def is_capable(self, spec: Spec, node: NodeId | None = None) -> bool:
+        """Whether a node, this one if none is named, has the tags that a task requires."""
+        tags = self.ledger.parts.liveness.tags(self.ledger.self_id if node is None else node)
+        return not spec.requires or meets(tags, spec.requires)
+
+    def capable(self, spec: Spec) -> list[NodeId]:
+        """Return the alive nodes, this one included, with the tags that a task requires."""
+        here = (*self.ledger.parts.liveness.alive(), self.ledger.self_id)
+        return [node for node in here if self.is_capable(spec, node)]
+
     def evaluate(self, now: Now, task: TaskId) -> bool:
         """Bring the board in line with a task's record; whether the task is newly listed."""
         ledger = self.ledger
         record = ledger.parts.table.record(task)
-        opening = None if record is None else self.opening(now, record)
+        opening = None if record is None else self._opening_but_for_slots(now, record)
         ledger.board.watch(task, None if record is None else self._foreign_owner(record))
         timer = TimerName("open", task)
         if record is None or opening is None or opening.ended is not None:
             ledger.board.forget_retry(task)
+        spec = None if record is None or record.spec is None else record.spec.fact
         if opening is None or opening.at > now.instant:
             ledger.board.close(task)
+            self.limits.forget(task, spec)
             if opening is None:
                 ledger.timers.cancel(timer)
             else:
                 ledger.timers.set(timer, opening.at)
             return False
         ledger.timers.cancel(timer)
-        assert record is not None
-        assert record.spec is not None
-        spec = record.spec.fact
+        assert spec is not None
+        if not self.limits.admit(task, spec):
+            ledger.board.close(task)
+            return False
         key = order_key(task, spec, ledger.parts.params)
         if not ledger.board.open(spec.kind, key, opening.at):
             return False
@@ -107,11 +133,26 @@ class Openings:
             return None
         return OwnerSession(owner.fact.author, session_boot(owner))
 
-    def draft(self, record: Record, opening: Opening, agent: str) -> Claim:
-        """Return the claim that an opening allows, in this node's name."""
+    def draft(
+        self, record: Record, opening: Opening, agent: str
+    ) -> tuple[Claim, list[Verified[Any]]]:
+        """Return the claim that an opening allows, in this node's name, and what it cites.
+
+        What it cites counts in the table already; raises LocalError when that has no room.
+        """
         parts = self.ledger.parts
         assert record.spec is not None
-        return Claim(
+        spec, cited, presence = record.spec.fact, [], None
+        if opening.ended is not None:
+            self.ledger.take_evidence(evidence_of(opening.ended))
+            cited.append(opening.ended.fact)
+        if spec.requires:
+            proof, says = parts.liveness.own_presence()
+            self.ledger.take_evidence(says)
+            cited.append(proof)
+            presence = proof.id
+        slots = free_slots(parts.table, spec) or [0]
+        claim = Claim(
             task=record.task,
             spec=record.spec.id,
             epoch=opening.epoch,
@@ -121,4 +162,7 @@ class Openings:
             nonce=parts.rng.randbytes(NONCE_BYTES),
             supersedes=opening.supersedes,
             because=opening.because,
+            presence=presence,
+            slot=None if spec.limit is None else parts.rng.choice(slots),
         )
+        return claim, cited

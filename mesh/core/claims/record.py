@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mesh.core.claims.capability import is_proven
 from mesh.core.claims.facts import (
     Attempt,
     AttemptKind,
@@ -235,6 +236,8 @@ class _Heap:
 
     def _is_valid(self, claim: Verified[Claim], evidence: Mapping[FactId, Evidence]) -> bool:
         fact = claim.fact
+        if not self._suits(claim, evidence):
+            return False
         if fact.epoch == 1:
             return True
         assert fact.supersedes is not None
@@ -251,6 +254,16 @@ class _Heap:
             and proof.subject == before.author
             and proof.ended_boot >= before.fact.boot
         )
+
+    def _suits(self, claim: Verified[Claim], evidence: Mapping[FactId, Evidence]) -> bool:
+        """Whether a claim has what the spec that it cites asks for: tags, and a slot."""
+        fact, spec = claim.fact, self.specs[claim.fact.spec].fact
+        presence = None if fact.presence is None else evidence.get(fact.presence)
+        if not is_proven(claim, spec, presence):
+            return False
+        if spec.limit is None:
+            return fact.slot is None
+        return fact.slot is not None and fact.slot < spec.limit[1]
 
     def view(self, claim: Verified[Claim]) -> ClaimView:
         """Return a claim with what its own author has said about it."""

@@ -22,10 +22,12 @@ def winner_of(record: Record) -> tuple[NodeId | None, str | None]:
     return None, None
 
 
-def lost_body(record: Record, token: str) -> dict[str, Json]:
-    """Return what the loser of a claim is told."""
+def lost_body(record: Record, token: str, reason: str | None = None) -> dict[str, Json]:
+    """Return what the loser of a claim is told; the record gives the reason, unless it is given."""
     by, by_token = winner_of(record)
-    if record.state is TaskState.CANCELED:
+    if reason is not None:
+        pass
+    elif record.state is TaskState.CANCELED:
         reason = "canceled"
     elif record.state in TERMINAL or by_token is None or by_token[:8] != token[:8]:
         reason = "superseded"  # a later epoch, or somebody's result
@@ -80,8 +82,20 @@ def not_open(record: Record, name: NodeName) -> LocalError:
         )
     return LocalError(
         "no_task",
-        f"task {text} rests until it may be tried again",
-        "claim it with --wait",
+        f"task {text} may not be claimed yet",
+        "see what it is blocked on with `mesh task show`, or claim it with --wait",
+    )
+
+
+def not_capable(record: Record) -> LocalError:
+    """Return the error for a task that requires what this node has not."""
+    assert record.spec is not None
+    requires = record.spec.fact.requires
+    wanted = ", ".join(f"{tag}={value}" if value else tag for tag, value in requires)
+    return LocalError(
+        "not_capable",
+        f"task {task_text(record.task)} requires a node with {wanted}",
+        "claim it on a node with these tags, or start this one with --tag",
     )
 
 

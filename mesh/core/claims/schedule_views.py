@@ -1,8 +1,10 @@
 """What clients see of a task's order, limits and dependencies: why it waits, and until when."""
 
+from mesh.core.claims.capability import meets
 from mesh.core.claims.dependencies import blocking
 from mesh.core.claims.facts import Allocation, CancelReason, Claim, ParentPolicy, Spec
 from mesh.core.claims.ledger import Ledger, wall_ms
+from mesh.core.claims.limits import free_slots, running, slot_of
 from mesh.core.claims.record import Record
 from mesh.core.claims.submitting import same_work
 from mesh.core.claims.views import claim_view, time_text
@@ -59,6 +61,17 @@ def schedule_view(ledger: Ledger, now: Now, record: Record) -> dict[str, Json]:
     view["differing"] = [
         other.author.hex() for other in record.others if not same_work(other.fact, record.spec.fact)
     ]
+    view["limit"] = None
+    if record.spec.fact.limit is not None:
+        key, slots = record.spec.fact.limit
+        at_work = running(ledger.parts.table, key)
+        view["limit"] = {
+            "key": key,
+            "slots": slots,
+            "slot": slot_of(record),
+            "running": at_work,
+            "excess": max(0, at_work - slots),
+        }
     return view | spec_view(record.spec.fact)
 
 
@@ -68,6 +81,12 @@ def blocked_on(ledger: Ledger, now: Now, spec: Spec) -> list[Json]:
     for parent, state in blocking(ledger.parts.table, spec):
         known = "unknown" if state is None else state.value
         found.append({"what": "task", "task": task_text(parent), "state": known})
+    liveness = ledger.parts.liveness
+    here = (*liveness.alive(), ledger.self_id)
+    if spec.requires and not any(meets(liveness.tags(node), spec.requires) for node in here):
+        found.append({"what": "capability", "requires": dict(spec.requires)})
+    if spec.limit is not None and not free_slots(ledger.parts.table, spec):
+        found.append({"what": "limit", "key": spec.limit[0], "slots": spec.limit[1]})
     if spec.not_before_ms is not None and spec.not_before_ms > wall_ms(now):
         found.append({"what": "time", "until": time_text(spec.not_before_ms)})
     return found

@@ -26,13 +26,14 @@ def _reason(verified: Verified[Any]) -> FactId | None:
 class _Entry:
     """One task: its facts, its record once asked for, and its places in the indexes."""
 
-    __slots__ = ("facts", "owner", "parents", "record")
+    __slots__ = ("facts", "key", "owner", "parents", "record")
 
     def __init__(self, facts: TaskFacts) -> None:
         self.facts = facts
         self.record: Record | None = None
         self.owner: NodeId | None = None
         self.parents: tuple[TaskId, ...] = ()
+        self.key: str | None = None
 
 
 class Table:
@@ -57,6 +58,7 @@ class Table:
         self._held_back = HeldBack(params.held_back_max)
         self._stale: dict[TaskId, _Entry] = {}
         self._owned: dict[NodeId, dict[TaskId, None]] = {}
+        self._limited: dict[str, dict[TaskId, None]] = {}
         self._children: dict[TaskId, dict[TaskId, None]] = {}
         self._with_cancels: dict[TaskId, None] = {}
 
@@ -171,6 +173,11 @@ class Table:
         self._refresh()
         return tuple(self._children.get(task, ()))
 
+    def limited_by(self, key: str) -> tuple[TaskId, ...]:
+        """Return the tasks in state working that take up a slot of a key."""
+        self._refresh()
+        return tuple(self._limited.get(key, ()))
+
     def facts_left(self, author: NodeId) -> int:
         """Return how many more facts of one author find room."""
         return self._params.facts_per_author_max - self._counts.get(author, 0)
@@ -249,6 +256,7 @@ class Table:
         self._stale.pop(record.task, None)
         self._file_owner(entry, record)
         self._file_parents(entry, record)
+        self._file_key(entry, record)
         return record
 
     def _file_owner(self, entry: _Entry, record: Record) -> None:
@@ -279,3 +287,19 @@ class Table:
         for parent in parents:
             self._children.setdefault(parent, {})[record.task] = None
         entry.parents = parents
+
+    def _file_key(self, entry: _Entry, record: Record) -> None:
+        key = None
+        if record.state is TaskState.WORKING:
+            assert record.spec is not None
+            key = None if record.spec.fact.limit is None else record.spec.fact.limit[0]
+        if key == entry.key:
+            return
+        if entry.key is not None:
+            tasks = self._limited[entry.key]
+            del tasks[record.task]
+            if not tasks:
+                del self._limited[entry.key]
+        if key is not None:
+            self._limited.setdefault(key, {})[record.task] = None
+        entry.key = key

@@ -82,7 +82,8 @@ def free_at(ended: Ended, spec: Spec, graces: Graces) -> Instant:
 
 def evidence_of(ended: Ended) -> Evidence:
     """Return the reason as the table wants it."""
-    return Evidence(ended.fact.id, ended.subject, ended.ended_boot, ended.local, ended.kind)
+    tags = getattr(ended.fact.fact, "tags", ())
+    return Evidence(ended.fact.id, ended.subject, ended.ended_boot, ended.local, ended.kind, tags)
 
 
 def retry_delay_s(view: ClaimView, spec: Spec, attempts_used: int, params: ClaimParams) -> float:

@@ -93,4 +93,6 @@ class TaskFacts:
             lacking.append(fact.supersedes)
         if fact.because is not None and fact.because not in held and fact.because not in evidence:
             lacking.append(fact.because)
+        if fact.presence is not None and fact.presence not in evidence:
+            lacking.append(fact.presence)
         return lacking

@@ -227,8 +227,8 @@ class Writing:
         self.ledger.count("timed_out")
         self.ledger.timers.cancel(TimerName("grace", holding.key))
         self.ledger.close_holding(holding, Phase.LOST)
-        body = lost_body(self.ledger.known(holding.task), token_text(holding.claim))
-        body["reason"] = "timed_out"
+        record = self.ledger.known(holding.task)
+        body = lost_body(record, token_text(holding.claim), "timed_out")
         if client is not None:
             self.ledger.parts.outbox.notify("task.lost", body, client)
         self.ledger.parts.outbox.notify("task.lost", body)

@@ -50,7 +50,9 @@ def evidence_of(verified: Verified[Any]) -> Evidence:
         return Evidence(verified.id, fact.subject, fact.boot, fact.local, kind="verdict")
     assert isinstance(fact, Presence)
     ended = Boot(fact.boot - 1)
-    return Evidence(verified.id, verified.author, ended, local=False, kind="restarted")
+    return Evidence(
+        verified.id, verified.author, ended, local=False, kind="restarted", tags=fact.tags
+    )
 
 
 @dataclass(slots=True)
@@ -287,6 +289,17 @@ class Participant:
         """Return a node's name, or the start of its id."""
         presence = self.membership.presence(node)
         return node.hex()[:8] if presence is None else presence.fact.name
+
+    def tags(self, node: NodeId) -> tuple[tuple[str, str], ...]:
+        """Return the tags of a node, as it says itself."""
+        presence = self.membership.presence(node)
+        return () if presence is None else presence.fact.tags
+
+    def own_presence(self) -> tuple[Verified[Any], Evidence]:
+        """Return what proves this node's tags, and what it says to the claim table."""
+        presence = self.membership.presence(self.author.id)
+        assert presence is not None
+        return presence, evidence_of(presence)
 
     def nodes_for(self, kind: str) -> tuple[NodeId, ...]:
         """Return who waits for tasks of a kind, this node included when it does."""

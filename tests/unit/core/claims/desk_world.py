@@ -71,6 +71,16 @@ class FakeLiveness:
     def name(self, node: NodeId) -> str:
         return next((p.name for p in self.world.places if p.id == node), node.hex())
 
+    def tags(self, node: NodeId) -> tuple[tuple[str, str], ...]:
+        return next((p.tags for p in self.world.places if p.id == node), ())
+
+    def own_presence(self) -> tuple[Verified[Any], Evidence]:
+        me = self.me
+        address = (Address("127.0.0.1", 1),)
+        fact = Presence(me.boot, Incarnation(1), address, bytes(32), 1, me.name, me.tags, ())
+        presence = me.author.sign([fact])[0]
+        return presence, evidence_of(presence)
+
     def nodes_for(self, kind: str) -> tuple[NodeId, ...]:
         if not self.world.staggers:
             return (self.me.id,)
@@ -153,6 +163,7 @@ class Place:
     number: int
     boot: Boot = FIRST_BOOT
     is_up: bool = True
+    tags: tuple[tuple[str, str], ...] = ()
     disk: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
     on_disk: dict[FactId, Verified[Any]] = field(default_factory=dict)
     replies: dict[tuple[int, int], Json | ReplyError] = field(default_factory=dict)
@@ -390,7 +401,8 @@ def evidence_of(fact: Verified[Any]) -> Evidence:
     if isinstance(fact.fact, Leave):
         return Evidence(fact.id, fact.author, fact.fact.boot, False, "left")
     assert isinstance(fact.fact, Presence)
-    return Evidence(fact.id, fact.author, Boot(fact.fact.boot - 1), False, "restarted")
+    ended = Boot(fact.fact.boot - 1)
+    return Evidence(fact.id, fact.author, ended, False, "restarted", fact.fact.tags)
 
 
 @dataclass
