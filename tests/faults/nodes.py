@@ -21,6 +21,11 @@ from tests.faults.namespace import Namespace
 PORT = 7946
 PROFILES = {Scale.FULL: "lan", Scale.QUICK: "fast"}
 """The quick forms are there to find out that something broke, not to measure."""
+LAUNCH = (
+    "import ctypes, os, sys\n"
+    "ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL: nodes end with the test\n"
+    "os.execv(sys.executable, [sys.executable, '-m', 'mesh', *sys.argv[1:]])\n"
+)
 START_S = 90.0
 STOP_S = 15.0
 POLL_S = 0.05
@@ -73,7 +78,7 @@ class LabNode:
         ]
         with (self.folder / "node.log").open("ab") as log, self.space.entered():
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "mesh", *arguments],
+                [sys.executable, "-c", LAUNCH, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
