@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 
 import trio
 
@@ -34,6 +33,7 @@ from mesh.core.trust.records import Genesis, mesh_id_of
 from mesh.core.trust.tickets import parse_ticket
 from mesh.daemon.clock import SystemClock
 from mesh.daemon.options import UpOptions
+from mesh.daemon.own_memory import OwnMemory
 from mesh.daemon.places import (
     advertised_addresses,
     bind_address,
@@ -76,12 +76,6 @@ def run(options: UpOptions) -> int:
         return 5 if error.name in PERMISSION_NAMES else 1
 
 
-def resident_kb() -> int:
-    """Return how much memory this process has in RAM; what getrusage says is its parent's too."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") // 1024
-
-
 @dataclass(slots=True)
 class Front:
     """Stands between node and clients, so that the daemon itself can ask its node too."""
@@ -95,6 +89,7 @@ class Front:
     shell: Shell | None = None
     answers: dict[int, Json] = field(default_factory=dict)
     requests: int = 0
+    memory: OwnMemory = field(default_factory=OwnMemory)
 
     # ---- Answers
 
@@ -135,7 +130,7 @@ class Front:
         """Return what this process has cost so far, with the figures of its sockets and disk."""
         own = {
             "process_cpu_ms": int(time.process_time() * 1000),
-            "process_resident_kb": resident_kb(),
+            "process_resident_kb": self.memory.resident_kb(),
         }
         return own if self.shell is None else own | self.shell.counters()
 
@@ -356,6 +351,7 @@ async def _drive(node: Node, plan: Plan, front: Front) -> int:
         finally:
             front.readiness.stopping()
             front.readiness.close()
+            front.memory.close()
     if failure is not None:
         raise failure
     if shell.hint:
