@@ -21,6 +21,7 @@ class Refusal(StrEnum):
     BROKEN_RULE = "broken_rule"
     OVER_CAP = "over_cap"
     EXPIRED = "expired"
+    FORGOTTEN = "forgotten"
     TICKET_USED = "ticket_used"
     TICKET_UNKNOWN = "ticket_unknown"
     CLOCK = "clock"

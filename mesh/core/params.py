@@ -159,6 +159,24 @@ class ClaimParams:
     claims_per_epoch_max: int = tunable(
         4, 1, 64, "claims of one author in one epoch of a task; an honest one claims once"
     )
+    retention_s: float = tunable(
+        86_400.0, 1, 315_360_000, "a finished task is kept so long, unless there are too many"
+    )
+    finished_max: int = tunable(
+        10_000, 1, 10_000_000, "finished tasks kept; the oldest beyond are forgotten early"
+    )
+    forget_settle_s: float = tunable(
+        5.0, 0, 3_600, "a finished task is known everywhere before it is forgotten: two repairs"
+    )
+    forget_every_s: float = tunable(
+        2.0, 0.05, 3_600, "finished tasks are looked through this often: one fact forgets many"
+    )
+    forget_boots_s: float = tunable(
+        60.0, 0, 86_400, "after a start, own tasks that a disk lost have come back from peers"
+    )
+    set_aside_max: int = tunable(
+        1000, 1, 100_000, "tasks kept aside that their creator forgot and that look open here"
+    )
     tasks_max: int = tunable(100_000, 16, 10_000_000, "tasks kept")
     waiters_max: int = tunable(4096, 16, 1_000_000, "claims and waits under way at once")
     requests_max: int = tunable(20_000, 16, 1_000_000, "answers remembered; the oldest go first")

@@ -16,6 +16,7 @@ from mesh.core.claims.facts import (
     Result,
     Spec,
 )
+from mesh.core.claims.forgotten import Forget, ForgetBoots
 from mesh.core.crypto.suite import LinkKey, SigningKey
 from mesh.core.identity import Address, Boot, FactId, Incarnation, MeshId, PublicKey, dot_task_id
 from mesh.core.links.links import Links
@@ -234,4 +235,8 @@ def sample_facts() -> list[tuple[Author, Fact]]:
         (people.root, Rotation(root_key, bytes(32), FactId(spec_id), CREATED_S)),
         (admin.author, StandingPage(FactId(spec_id), (spec_id[:16], claim_id[:16]))),
     ]
-    return records + tasks + endings
+    over: list[tuple[Author, Fact]] = [
+        (member.author, Forget(member.author.id, BOOT, (0, 9, 1, 3))),
+        (member.author, ForgetBoots(member.author.id, BOOT, ((1, 7), (1, 9)))),
+    ]
+    return records + tasks + endings + over

@@ -8,13 +8,16 @@ from msgspec import inspect
 
 import mesh.core.node.node  # noqa: F401  with it every message is defined
 from mesh.core.claims.facts import CLAIM_CONTEXTS
+from mesh.core.claims.forgotten import FORGET_CONTEXTS
 from mesh.core.commands import Command
 from mesh.core.membership.facts import MEMBERSHIP_CONTEXTS
 from mesh.core.trust.records import TRUST_CONTEXTS
 from mesh.core.wire.envelope import Fact
 from mesh.core.wire.frame import Message
 
-CONTEXTS: list[type[Fact]] = [*(TRUST_CONTEXTS | MEMBERSHIP_CONTEXTS | CLAIM_CONTEXTS).values()]
+CONTEXTS: list[type[Fact]] = [
+    *(TRUST_CONTEXTS | MEMBERSHIP_CONTEXTS | CLAIM_CONTEXTS | FORGET_CONTEXTS).values()
+]
 
 
 def message_kinds() -> list[type[Message]]:

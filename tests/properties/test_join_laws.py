@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -14,7 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mesh.core
+from mesh.core.claims.forgotten import Blackened, Forget, ForgetBoots, blackened_by, steps_of
 from mesh.core.claims.task_facts import TaskFacts
+from mesh.core.identity import Boot
+from mesh.core.lattice.interval_set import IntervalSet
 from tests.unit.core.claims.scribe import ANN, BOB, CAT
 
 
@@ -25,8 +29,30 @@ def task_facts() -> st.SearchStrategy[TaskFacts]:
     return st.lists(st.sampled_from(facts)).map(lambda held: TaskFacts(spec.fact.task, held))
 
 
+def blackened() -> st.SearchStrategy[Blackened]:
+    dots = st.tuples(st.integers(1, 4), st.integers(0, 3))
+    forgets = st.builds(
+        lambda boot, numbers: Forget(ANN.id, Boot(boot), steps_of(IntervalSet.of(numbers))),
+        st.integers(1, 4),
+        st.sets(st.integers(0, 3), min_size=1),
+    )
+    floors = st.builds(
+        lambda floor, open_: ForgetBoots(
+            ANN.id, Boot(floor), tuple(sorted(dot for dot in open_ if dot[0] < floor))
+        ),
+        st.integers(1, 5),
+        st.sets(dots),
+    )
+    facts = st.lists(forgets | floors, max_size=4)
+    return facts.map(lambda made: reduce(Blackened.join, map(blackened_by, made), Blackened()))
+
+
 VALUES: dict[str, Callable[[], st.SearchStrategy[Any]]] = {
+    "mesh.core.claims.forgotten.Blackened": blackened,
     "mesh.core.claims.task_facts.TaskFacts": task_facts,
+    "mesh.core.lattice.interval_set.IntervalSet": lambda: st.sets(st.integers(0, 40)).map(
+        IntervalSet.of
+    ),
 }
 
 

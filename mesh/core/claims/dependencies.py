@@ -23,6 +23,8 @@ def blocking(table: Table, spec: Spec) -> list[tuple[TaskId, TaskState | None]]:
     found: list[tuple[TaskId, TaskState | None]] = []
     for parent in spec.parents:
         record = table.record(parent)
+        if record is None and parent in table.forgotten:
+            continue
         state = None if record is None or record.spec is None else record.state
         if state is TaskState.COMPLETED:
             continue
@@ -67,6 +69,10 @@ class Dependents:
 
     table: Table
     _passed_on: dict[TaskId, tuple[TaskState, FactId | None]] = field(default_factory=dict)
+
+    def forget(self, task: TaskId) -> None:
+        """A task is let go of."""
+        self._passed_on.pop(task, None)
 
     def touched_by(self, record: Record) -> tuple[TaskId, ...]:
         """Return the tasks to look at again because of what is new about this one."""

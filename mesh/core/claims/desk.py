@@ -16,6 +16,7 @@ from mesh.core.claims.claiming import Claiming
 from mesh.core.claims.dependencies import Dependents
 from mesh.core.claims.dominance import dominating_ids, outraced, pushed_off
 from mesh.core.claims.ending import Ending
+from mesh.core.claims.garbage import Garbage
 from mesh.core.claims.ledger import DeskParts, Ledger, Liveness, TaskGossip, wall_ms
 from mesh.core.claims.limits import Limits
 from mesh.core.claims.openings import Openings
@@ -77,7 +78,9 @@ class Desk:
         self._dependents = Dependents(parts.table)
         self._returning = Returning(self._ledger, self._claiming, self._writing)
         self._waking = Waking(self._ledger, self._claiming, self._writing, self._do)
-        self._queries = Queries(self._ledger)
+        self.garbage = Garbage(self._ledger)
+        self._ledger.forgetters += [self._dependents.forget, self._ending.forget]
+        self._queries = Queries(self._ledger, self.garbage)
         self._ends_known: dict[OwnerSession, tuple[str, Instant]] = {}
         self._started = False
         self._kinds: tuple[str, ...] = ()
@@ -88,6 +91,7 @@ class Desk:
         """Take the handles and answers of earlier boots; the table is restored by the node."""
         self._ledger.requests.restore(rows.get(REQUEST_ROW, {}))
         self._returning.restore(rows)
+        self.garbage.restore_aside(rows)
 
     def start(self, now: Now) -> None:
         """Begin: the graces of restored claims run from here on; later calls do nothing."""
@@ -101,6 +105,7 @@ class Desk:
         if stale:
             self._parts.outbox.commit(*stale)
         self._returning.start(now)
+        self.garbage.start(now)
         self._finish(now)
 
     # --- inputs
@@ -238,13 +243,17 @@ class Desk:
     def counters(self) -> dict[str, int]:
         """Return what happened so far, and what is under way."""
         ledger = self._ledger
-        return ledger.counts | {
-            "claims_held": len(ledger.sessions),
-            "requests_kept": len(ledger.requests),
-            "requests_unreadable": ledger.requests.unreadable,
-            "waiting": len(ledger.waiters),
-            "settle_window_us": round(ledger.samples.window_s() * 1_000_000),
-        }
+        return (
+            ledger.counts
+            | self.garbage.counters()
+            | {
+                "claims_held": len(ledger.sessions),
+                "requests_kept": len(ledger.requests),
+                "requests_unreadable": ledger.requests.unreadable,
+                "waiting": len(ledger.waiters),
+                "settle_window_us": round(ledger.samples.window_s() * 1_000_000),
+            }
+        )
 
     # --- turns
 
@@ -353,6 +362,8 @@ class Desk:
             case "requests":
                 rows = self._ledger.requests.drop_old(now.instant)
                 self._parts.outbox.commit(*rows)
+            case "garbage":
+                self.garbage.handle_due(now)
             case purpose:
                 raise AssertionError(purpose)
 
@@ -384,6 +395,7 @@ class Desk:
         if record.state in TERMINAL:
             self._claiming.refuse_finished(now, record)
             self._queries.answer_finished(now, record)
+            self.garbage.note_over(now, record)
 
     def _show(self, now: Now, record: Record, *, silent: bool) -> None:
         """Tell the watchers what is new about a task."""

@@ -40,6 +40,10 @@ class Ending:
     _late_since: dict[TaskId, Instant] = field(default_factory=dict)
     """Since when a task that is up to nobody in particular is known to be late."""
 
+    def forget(self, task: TaskId) -> None:
+        """A task is let go of."""
+        self._late_since.pop(task, None)
+
     def evaluate(self, now: Now, record: Record) -> None:
         """Look at a task whose record, or whose parents' records, have changed."""
         timer = TimerName("end", record.task)

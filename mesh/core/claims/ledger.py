@@ -46,6 +46,10 @@ class Liveness(Protocol):
         """Return what proves that this boot of a node is over."""
         ...
 
+    def missing(self) -> bool:
+        """Whether some member is expected back: neither alive, nor dead, nor gone for good."""
+        ...
+
     def name(self, node: NodeId) -> str:
         """Return the name of a node for people."""
         ...
@@ -74,6 +78,14 @@ class TaskGossip(Protocol):
         self, now: Now, family: Family, facts: Sequence[Verified[Any]], want: Want = Want.NOTHING
     ) -> PushNumber:
         """Hold, commit and then spread facts."""
+        ...
+
+    def drop(self, family: Family, id_: FactId) -> None:
+        """Let go of a dominated fact; it is not taken in again."""
+        ...
+
+    def forget(self, family: Family, ids: Iterable[FactId]) -> bool:
+        """Let go of facts that are over; False while one of them is on its way to the disk."""
         ...
 
     def tell(self, now: Now, peer: NodeId, family: Family, ids: Sequence[FactId]) -> None:
@@ -127,6 +139,8 @@ class Ledger:
     """Durable writes that wait for copies."""
     disk_error: LocalError | None = None
     """Why nothing can be promised now: a commit failed, and is not yet made up for."""
+    forgetters: list[Callable[[TaskId], object]] = field(default_factory=list)
+    """What each part of the desk does when a task is let go of, so that nothing of it is left."""
     samples: Samples = field(init=False)
     sessions: Sessions = field(init=False)
     requests: Requests = field(init=False)

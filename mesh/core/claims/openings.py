@@ -67,6 +67,8 @@ class Openings:
         """Return which claim nobody could object to, whatever the task still waits for."""
         if record.spec is None or record.state in TERMINAL:
             return None
+        if record.task in self.ledger.parts.table.forgotten:
+            return None
         owner, spec = record.owner, record.spec.fact
         if not self.is_capable(spec):
             return None

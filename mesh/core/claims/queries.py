@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mesh.core.claims.facts import Claim, Spec
+from mesh.core.claims.garbage import Garbage
 from mesh.core.claims.ledger import Ledger
 from mesh.core.claims.record import Record
 from mesh.core.claims.requests import Asker
@@ -24,6 +25,7 @@ class Queries:
     """Reading the table; nothing here changes it."""
 
     ledger: Ledger
+    garbage: Garbage
 
     def show(self, now: Now, command: TaskShow) -> Json:
         """Return one task in full."""

@@ -29,6 +29,7 @@ from mesh.core.identity import FactId, NodeId, TaskId
 from mesh.core.snapshot import TaskState
 from mesh.core.wire.envelope import Verified
 
+OVER = (TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELED)
 Token = tuple[int, int, NodeId, bytes]
 """(epoch, rank, node, nonce): who outranks whom, and what a resource is fenced with."""
 
@@ -94,6 +95,11 @@ class Record:
     def attempts_left(self) -> bool:
         """Whether the task may be started once more."""
         return self.spec is not None and self.attempts_used < self.spec.fact.max_attempts
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the task is completed, failed or canceled."""
+        return self.state in OVER
 
     @property
     def claimable(self) -> bool:

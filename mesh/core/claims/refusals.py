@@ -68,6 +68,15 @@ def already_finished(record: Record) -> LocalError:
     )
 
 
+def forgotten(task: str) -> LocalError:
+    """Return the error for a task that was finished so long ago that nobody keeps it."""
+    return LocalError(
+        "not_found",
+        f"task {task} is finished and forgotten",
+        "keep finished tasks longer with `mesh up --retention`",
+    )
+
+
 def not_open(record: Record, name: NodeName) -> LocalError:
     """Return the error for a task that cannot be claimed now."""
     if record.state in TERMINAL:

@@ -238,6 +238,11 @@ class Sessions:
         """Return the claims of this node on one task that are under way or owned."""
         return [held for held in self._by_task.get(task, {}).values() if held.is_live]
 
+    def forget_task(self, task: TaskId) -> None:
+        """Forget the ended claims on a task, and their handles."""
+        for holding in list(self._by_task.get(task, {}).values()):
+            self.remove(holding)
+
     def live(self) -> list[Holding]:
         """Return all claims that are under way or owned."""
         return [holding for holding in self._holdings.values() if holding.is_live]

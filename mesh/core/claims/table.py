@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mesh.core.claims.facts import Cancel, Claim, Evidence, TaskFact
+from mesh.core.claims.forgotten import Forgotten
 from mesh.core.claims.held_back import HeldBack
 from mesh.core.claims.record import Record, derive, history
 from mesh.core.claims.rules import check_fact
@@ -61,6 +62,9 @@ class Table:
         self._limited: dict[str, dict[TaskId, None]] = {}
         self._children: dict[TaskId, dict[TaskId, None]] = {}
         self._with_cancels: dict[TaskId, None] = {}
+        self._reasons: dict[FactId, int] = {}
+        """How many held claims cite a piece of evidence, or anything else, as their reason."""
+        self.forgotten = Forgotten()
 
     # ---- facts
 
@@ -71,7 +75,8 @@ class Table:
     def add(self, verified: Verified[Any]) -> tuple[TaskId, ...]:
         """Hold a checked fact; return the tasks whose record may have changed.
 
-        A fact that is held already changes nothing. Raises RemoteError(OVER_CAP).
+        A fact that is held already changes nothing. Raises RemoteError(OVER_CAP), and FORGOTTEN
+        for a task that is over and of which nothing is held any more.
         """
         return self._add(verified, bounded=True)
 
@@ -132,6 +137,7 @@ class Table:
         for verified in entry.facts:
             if verified.id in gone:
                 self._counts[verified.author] -= 1
+                self._drop_reason(verified)
                 if self._held_back.waits(verified.id):
                     self._held_back.release(verified)
         entry.facts = TaskFacts(task, [v for v in entry.facts if v.id not in gone])
@@ -144,6 +150,24 @@ class Table:
             self._derive(entry)
             del self._entries[task]
             self._with_cancels.pop(task, None)
+
+    def forget(self, task: TaskId) -> tuple[FactId, ...]:
+        """Let go of a task; return the evidence that was held for its sake alone, now gone too."""
+        entry = self._entries[task]
+        reasons: dict[FactId, None] = {}
+        for verified in entry.facts:
+            reason = _reason(verified)
+            if reason is not None:
+                reasons[reason] = None
+        self._withdraw_from(entry, {verified.id: None for verified in entry.facts})
+        idle = [id_ for id_ in reasons if id_ in self._evidence and id_ not in self._reasons]
+        for id_ in idle:
+            del self._evidence[id_]
+        return tuple(idle)
+
+    def __len__(self) -> int:
+        """Return how many tasks are held."""
+        return len(self._entries)
 
     # ---- reading
 
@@ -193,6 +217,8 @@ class Table:
         id_, task, author = verified.signed.id, verified.fact.task, verified.author
         entry = self._entries.get(task)
         if entry is None:
+            if bounded and task in self.forgotten:
+                raise RemoteError(Refusal.FORGOTTEN, "a task that is over and forgotten")
             if len(self._entries) >= self._params.tasks_max:
                 raise RemoteError(Refusal.OVER_CAP, f"{self._params.tasks_max} tasks are held")
             entry = _Entry(TaskFacts(task))
@@ -207,11 +233,24 @@ class Table:
         self._entries[task] = entry
         self._counts[author] = self._counts.get(author, 0) + 1
         entry.facts.add(verified)
-        if isinstance(verified.fact, Cancel):
-            self._with_cancels[task] = None
+        self._index(verified)
         self._mark(entry)
         self._release_waiters(id_)
         return (task,)
+
+    def _index(self, verified: Verified[Any]) -> None:
+        fact = verified.fact
+        if isinstance(fact, Cancel):
+            self._with_cancels[fact.task] = None
+        elif isinstance(fact, Claim) and fact.because is not None:
+            self._reasons[fact.because] = self._reasons.get(fact.because, 0) + 1
+
+    def _drop_reason(self, verified: Verified[Any]) -> None:
+        reason = _reason(verified)
+        if reason is not None:
+            left = self._reasons.pop(reason) - 1
+            if left:
+                self._reasons[reason] = left
 
     def _check_room(self, verified: Verified[Any], facts: TaskFacts) -> None:
         author, fact, params = verified.author, verified.fact, self._params

@@ -47,6 +47,10 @@ class Timers:
         """Forget a name; unknown ones are ignored."""
         self._live.pop(name, None)
 
+    def due_at(self, name: TimerName) -> Instant:
+        """Return when a name is due; never, when it is not set."""
+        return self._live.get(name, (NEVER, 0))[0]
+
     def next_deadline(self) -> Instant:
         """Return when the first is due; never, when there is none."""
         self._drop_dead()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mesh.core.claims.facts import Attempt, AttemptKind, Claim, Progress, ProgressState, Result
-from mesh.core.claims.record import Record, token_text
+from mesh.core.claims.record import OVER, Record, token_text
 from mesh.core.effects import Json
 from mesh.core.identity import FactId, NodeId, task_text
 from mesh.core.instants import wall_text
@@ -15,7 +15,7 @@ from mesh.core.wire.envelope import Verified
 
 SHAPE_VERSION = 1
 MODE = "convergent"
-TERMINAL = (TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELED)
+TERMINAL = OVER
 LAST_SHOWN_MS = 253_402_300_799_999
 """The end of the year 9999: RFC 3339 knows four digits only."""
 

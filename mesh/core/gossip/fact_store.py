@@ -60,6 +60,10 @@ class FactStore:
     def release(self, id_: FactId) -> bool:
         """Let go of a fact and remember its id; False when it was not held."""
         self.remember(id_)
+        return self.discard(id_)
+
+    def discard(self, id_: FactId) -> bool:
+        """Let go of a fact and of its id; False when it was not held."""
         if self._facts.pop(id_, None) is None:
             return False
         self._ids = None

@@ -121,6 +121,20 @@ class Gossip:
         for store in self._holdings.stores:
             store.forget_remembered()
 
+    def forget(self, family: Family, ids: Iterable[FactId]) -> bool:
+        """Let go of facts that are over, on disk too, and of the memory that they ever were.
+
+        False, with nothing changed, while one of them is still on its way to the disk.
+        """
+        held = [id_ for id_ in ids if self.holds(family, id_)]
+        if not all(self._holdings.journal.may_leave(family, id_) for id_ in held):
+            return False
+        for id_ in held:
+            self._holdings[family].discard(id_)
+            self._holdings.journal.erase(family, id_)
+            self._spreader.cancel(family, id_)
+        return True
+
     # What is said
 
     def sign_drafts(self) -> None:

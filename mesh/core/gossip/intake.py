@@ -12,8 +12,17 @@ from mesh.core.identity import FactId, NodeId
 from mesh.core.instants import Now
 from mesh.core.wire.envelope import SignedFact, Verified, Verifier
 
-PASSING = frozenset({Refusal.NOT_ADMITTED, Refusal.OVER_CAP, Refusal.CLOCK, Refusal.EXPIRED})
-"""Refusals by `accept` that may turn out otherwise later: their facts are not remembered."""
+PASSING = frozenset(
+    {
+        Refusal.NOT_ADMITTED,
+        Refusal.OVER_CAP,
+        Refusal.CLOCK,
+        Refusal.EXPIRED,
+        Refusal.FORGOTTEN,
+    }
+)
+"""Refusals by `accept` that may turn out otherwise later, or have to be heard each time (whoever
+brings what is forgotten must not take it for known): their facts are not remembered."""
 LASTING_ON_OPENING = frozenset({Refusal.UNKNOWN_CONTEXT, Refusal.NOT_CANONICAL})
 """Refusals on opening that the signed payload itself is to blame for.
 

@@ -219,6 +219,11 @@ class Membership:
         """Return alive and suspect peers, without this node, sorted."""
         return self._table.alive()
 
+    def missing(self) -> bool:
+        """Whether a member is down, or suspected to be, and expected back."""
+        awaited = (Status.DOWN, Status.SUSPECT)
+        return any(member.status in awaited for member in self._table)
+
     def is_edge(self, peer: NodeId) -> bool:
         """Whether this node observes a peer, and it this node."""
         return peer in self._edges.members

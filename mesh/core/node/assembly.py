@@ -6,6 +6,7 @@ from typing import Any
 
 from mesh.core.claims.desk import Desk, DeskParts
 from mesh.core.claims.facts import TaskFact
+from mesh.core.claims.forgotten import FORGET_CONTEXTS
 from mesh.core.claims.table import Table
 from mesh.core.crypto.suite import LinkKey
 from mesh.core.errors import RemoteError
@@ -155,7 +156,9 @@ def _restore_fact(participant: Participant, now: Now, family: Family, signed: Si
     if signed.context in _PLACES and family is Family.MEMBERS:
         participant.trust.accept(verified)
         return  # held by gossip once all of them are there
-    if isinstance(fact, TaskFact):
+    if signed.context in FORGET_CONTEXTS:
+        kept = participant.desk.garbage.restore(verified)
+    elif isinstance(fact, TaskFact):
         participant.table.check(verified)
         participant.table.restore(verified)
         kept = True

@@ -8,6 +8,7 @@ from mesh.core.bucket import Buckets
 from mesh.core.claims.desk import Desk
 from mesh.core.claims.dominance import counts, dominating_ids
 from mesh.core.claims.facts import CLAIM_CONTEXTS, Evidence, TaskFact
+from mesh.core.claims.forgotten import FORGET_CONTEXTS
 from mesh.core.claims.table import Table
 from mesh.core.effects import Effect
 from mesh.core.errors import LocalError, Refusal, RemoteError
@@ -33,9 +34,10 @@ from mesh.core.wire.envelope import Author, Contexts, SignedFact, Verified, Veri
 
 GOSSIP_KINDS = range(20, 50)
 MEMBER_CONTEXTS: Contexts = TRUST_CONTEXTS | MEMBERSHIP_CONTEXTS
-TASK_CONTEXTS: Contexts = CLAIM_CONTEXTS | {
+EVIDENCE_CONTEXTS: Contexts = {
     kind.CONTEXT: kind for kind in (Presence, Verdict, Leave, Revocation)
 }
+TASK_CONTEXTS: Contexts = CLAIM_CONTEXTS | FORGET_CONTEXTS | EVIDENCE_CONTEXTS
 BLAMED = (Refusal.BAD_SIGNATURE, Refusal.BAD_KEY)
 
 
@@ -137,12 +139,21 @@ class Participant:
 
     def _accept_task(self, now: Now, verified: Verified[TaskFact], relay: NodeId) -> bool:
         self.table.check(verified)
-        changed = self.table.add(verified)
+        try:
+            changed = self.table.add(verified)
+        except RemoteError as refused:
+            if refused.refusal is Refusal.FORGOTTEN:
+                self.desk.garbage.remind(now, verified.fact.task, relay)
+            raise
         self.desk.handle_fact(now, verified, relay)
         self.desk.handle_changed(now, changed)
         return True
 
     def _accept_evidence(self, now: Now, verified: Verified[Any]) -> bool:
+        if verified.signed.context in FORGET_CONTEXTS:
+            kept = self.desk.garbage.accept(now, verified)
+            self.desk.handle_changed(now, ())
+            return kept
         if isinstance(verified.fact, Verdict):
             check_verdict(verified.fact)
             for key, _ in verified.fact.accusations:
@@ -281,6 +292,10 @@ class Participant:
         """Return what is believed of a node."""
         return self.membership.status(node)
 
+    def missing(self) -> bool:
+        """Whether some member is expected back: neither alive, nor dead, nor gone for good."""
+        return self.membership.missing()
+
     def ended(self, node: NodeId, boot: Boot) -> Ended | None:
         """Return what proves that this boot of a node is over."""
         return self.removals.ended(node) or self.membership.ended(node, boot)
@@ -350,6 +365,7 @@ class Participant:
     def _judge_again(self, now: Now) -> None:
         """Ranks have changed: somebody may take part no more, or have another say."""
         touched = self.removals.apply(now)
+        self.desk.garbage.recheck(now)
         self.desk.handle_changed(now, (*touched, *self.table.recheck_admins()))
         self.desk.handle_members_changed(now)
 

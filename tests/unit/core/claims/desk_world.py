@@ -68,6 +68,9 @@ class FakeLiveness:
         ended = self.ends.get(node)
         return ended if ended is not None and ended.ended_boot >= boot else None
 
+    def missing(self) -> bool:
+        return False
+
     def name(self, node: NodeId) -> str:
         return next((p.name for p in self.world.places if p.id == node), node.hex())
 
@@ -122,6 +125,15 @@ class FakeGossip:
         number = self.me.outbox.commit(*(fact_row(fact) for fact in facts))
         self.waiting.append((number, push, list(facts), want))
         return push
+
+    def drop(self, family: Family, id_: FactId) -> None:
+        assert family is Family.TASKS
+        self.held.pop(id_, None)
+
+    def forget(self, family: Family, ids: Iterable[FactId]) -> bool:
+        for id_ in list(ids):
+            self.drop(family, id_)
+        return True
 
     def tell(self, now: Now, peer: NodeId, family: Family, ids: Sequence[FactId]) -> None:
         del now, family

@@ -18,6 +18,7 @@ from mesh.core.claims.facts import (
     Spec,
     TaskFact,
 )
+from mesh.core.claims.forgotten import Forget, ForgetBoots
 from mesh.core.claims.table import Table
 from mesh.core.identity import (
     Boot,
@@ -34,7 +35,7 @@ from mesh.core.wire.envelope import SignedFact, Verified, leaf_hash
 
 MESH = MeshId(b"m" * 32)
 BOOT = Boot(7)
-AnyTaskFact = TypeVar("AnyTaskFact", bound=TaskFact)
+AnyTaskFact = TypeVar("AnyTaskFact", bound=TaskFact | Forget | ForgetBoots)
 
 
 @dataclass(frozen=True)

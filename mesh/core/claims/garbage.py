@@ -1,0 +1,357 @@
+"""Garbage: finished tasks are kept for a while, then forgotten by everybody, and for ever.
+
+Each creator clears up behind itself. Now and then it looks through the finished tasks, oldest
+first; those that were kept long enough, or are too many, and that nobody waits for, it blackens in
+its strip (`forgotten`). For a creator that is gone an admin does it. Nothing is forgotten while a
+member is missing that will be expected back: it might hold the task open, and have no way to learn
+how it ended.
+
+Everybody who hears of a black dot lets go of what is held about it. One thing is never taken on
+trust: a task that looks open here is not just dropped because its creator says that it is over. It
+is not run again either. It is set aside, counted and listed as a `forget_conflict`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from mesh.core.claims.forgotten import (
+    EXCEPTIONS_MAX,
+    AnyForget,
+    Blackened,
+    Forget,
+    ForgetBoots,
+    check_forget,
+    dot_of,
+    steps_of,
+)
+from mesh.core.claims.ledger import Ledger
+from mesh.core.claims.record import Record
+from mesh.core.claims.refusals import forgotten
+from mesh.core.claims.set_aside import SetAside
+from mesh.core.claims.timers import TimerName
+from mesh.core.effects import Json
+from mesh.core.gossip.vocabulary import Family
+from mesh.core.identity import Boot, FactId, NodeId, TaskId, dot_task_id, task_text
+from mesh.core.instants import NEVER, Instant, Now, later
+from mesh.core.lattice.interval_set import IntervalSet
+from mesh.core.snapshot import Status
+from mesh.core.wire.envelope import Verified
+
+BLOCK = 256
+"""Numbers that one fact speaks of where many tasks are still open; it always fits a datagram."""
+HOLES_MAX = 127
+"""Open tasks that the fact about everything before may leave out."""
+SWEEP_TASKS_MAX = 20_000
+"""Forgotten in one turn: some 100 ms for whoever has to let go of them."""
+GARBAGE = TimerName("garbage")
+GONE = (Status.DEAD, Status.LEFT, None)
+
+
+@dataclass(slots=True)
+class Garbage:
+    """What is over at this node, since when, and what of it is to be let go of."""
+
+    ledger: Ledger
+    aside: SetAside = field(init=False)
+    _over: dict[TaskId, Instant] = field(default_factory=dict)
+    """Finished tasks, in the order in which they were seen to be."""
+    _black: dict[TaskId, None] = field(default_factory=dict)
+    """Forgotten tasks of which something is still held."""
+    _needless: dict[FactId, None] = field(default_factory=dict)
+    """Facts covered by newer ones that were still on their way to the disk."""
+    _unproven: dict[FactId, Verified[Any]] = field(default_factory=dict)
+    """By authors who are neither the creator nor, as far as is known here, an admin."""
+    _started: Instant = NEVER
+
+    def __post_init__(self) -> None:
+        self.aside = SetAside(self.ledger.parts.params.set_aside_max)
+
+    def restore(self, verified: Verified[Any]) -> bool:
+        """Take back a fact from disk; false when it says nothing that others do not say."""
+        check_forget(verified.fact)
+        return self._add(verified) is not None
+
+    def restore_aside(self, rows: Mapping[str, Mapping[bytes, bytes]]) -> None:
+        """Take back what was set aside."""
+        self.aside.restore(rows)
+
+    def start(self, now: Now) -> None:
+        """Begin; what is black and held all the same is let go of soon."""
+        self._started = now.instant
+        black = self.ledger.parts.table.forgotten
+        self._black = {task: None for task in self.ledger.parts.table.tasks() if task in black}
+        self._wake(now)
+
+    # --- what is heard
+
+    def accept(self, now: Now, verified: Verified[Any]) -> bool:
+        """Whether to keep a foreign fact; raises RemoteError(BROKEN_RULE)."""
+        check_forget(verified.fact)
+        before = self.ledger.parts.table.forgotten.of(verified.fact.creator)
+        needless = self._add(verified)
+        if needless is None:
+            return False
+        self._drop_needless(needless)
+        self._blacken(verified.fact, before)
+        self._let_go(now)
+        return True
+
+    def recheck(self, now: Now) -> None:
+        """The set of admins has changed."""
+        unproven, self._unproven = self._unproven, {}
+        for verified in unproven.values():
+            self.accept(now, verified)
+
+    def remind(self, now: Now, task: TaskId, relay: NodeId) -> None:
+        """Somebody brought a forgotten task: tell by what it is known to be over."""
+        facts = self.ledger.parts.table.forgotten.facts(dot_of(task)[0])
+        self.ledger.count("forget_reminders")
+        self.ledger.parts.gossip.tell(now, relay, Family.TASKS, [fact.id for fact in facts])
+
+    def _add(self, verified: Verified[Any]) -> list[Verified[Any]] | None:
+        forgotten_ = self.ledger.parts.table.forgotten
+        if not self._counts(verified):
+            self._unproven[verified.id] = verified
+            return []
+        if forgotten_.is_needless(verified):
+            return None
+        return forgotten_.add(verified)
+
+    def _counts(self, verified: Verified[Any]) -> bool:
+        author = verified.author
+        return author == verified.fact.creator or self.ledger.parts.is_admin(author)
+
+    def _drop_needless(self, needless: Iterable[Verified[Any]]) -> None:
+        for verified in needless:
+            self._needless[verified.id] = None
+        gossip = self.ledger.parts.gossip
+        for id_ in list(self._needless):
+            if gossip.forget(Family.TASKS, [id_]):
+                # Dropped as well, so that it is known for needless when it comes again.
+                gossip.drop(Family.TASKS, id_)
+                del self._needless[id_]
+
+    def _blacken(self, fact: AnyForget, before: Blackened) -> None:
+        """Note which of the tasks that are held have just become black."""
+        table = self.ledger.parts.table
+        if isinstance(fact, Forget):
+            numbers = fact.numbers()
+            if len(numbers) <= 2 * len(table):
+                known = before.boots.get(fact.boot, IntervalSet())
+                for first, last in numbers.runs():
+                    for number in range(first, last + 1):
+                        if number not in known:
+                            task = dot_task_id(fact.creator, fact.boot, number)
+                            if table.record(task) is not None:
+                                self._black[task] = None
+                return
+        for task in table.tasks():
+            if task[:16] == fact.creator and task in table.forgotten:
+                self._black[task] = None
+
+    # --- letting go
+
+    def note_over(self, now: Now, record: Record) -> None:
+        """A task is finished."""
+        if record.task in self._over:
+            return
+        self._over[record.task] = now.instant
+        if record.task in self.ledger.parts.table.forgotten:
+            self._black[record.task] = None
+        self._wake(now)
+
+    def _let_go(self, now: Now) -> None:
+        for task in list(self._black):
+            record = self.ledger.parts.table.record(task)
+            if record is None or self._release(now, record):
+                del self._black[task]
+        self._wake(now)
+
+    def _release(self, now: Now, record: Record) -> bool:
+        """Let go of a forgotten task; false while somebody here works on it, or writes of it."""
+        ledger, task = self.ledger, record.task
+        if ledger.sessions.of_task(task):
+            return False
+        facts = [verified.id for verified in ledger.parts.table.facts_of(task)]
+        if not ledger.parts.gossip.forget(Family.TASKS, facts):
+            return False
+        if not record.is_over and record.spec is not None:
+            ledger.count("forget_conflicts")
+            ledger.parts.outbox.keep(*self.aside.add(record.spec, now))
+            ledger.parts.outbox.notify("task.forget_conflict", {"task": task_text(task)})
+        ledger.parts.gossip.forget(Family.TASKS, ledger.parts.table.forget(task))
+        self._over.pop(task, None)
+        for waiter in ledger.waiters.of_task(task):
+            ledger.waiters.take(waiter.number)
+            ledger.refuse(now, waiter.asker, forgotten(task_text(task)), had_effect=False)
+        self._clear(task, facts)
+        ledger.count("forgotten")
+        return True
+
+    def _clear(self, task: TaskId, facts: Iterable[FactId]) -> None:
+        """Leave nothing behind in what the parts of the desk remember of a task."""
+        ledger = self.ledger
+        for id_ in facts:
+            ledger.sightings.pop(id_, None)
+        ledger.shown.pop(task, None)
+        ledger.changed.pop(task, None)
+        ledger.sessions.forget_task(task)
+        ledger.board.close(task)
+        ledger.board.watch(task, None)
+        ledger.board.forget_retry(task)
+        for purpose in ("open", "bury", "end"):
+            ledger.timers.cancel(TimerName(purpose, task))
+        for forget in ledger.forgetters:
+            forget(task)
+
+    # --- clearing up
+
+    def handle_due(self, now: Now) -> None:
+        """Look through what is finished."""
+        self._drop_needless(())
+        self._let_go(now)
+        self._forget_boots(now)
+        if not self.ledger.parts.liveness.missing() and self.ledger.disk_error is None:
+            for (creator, boot), numbers in self._due(now).items():
+                self._forget(now, creator, boot, IntervalSet.of(numbers))
+        self._let_go(now)
+        self._wake(now)
+
+    def _wake(self, now: Now) -> None:
+        params, timers = self.ledger.parts.params, self.ledger.timers
+        soon = later(now.instant, params.forget_every_s)
+        first = next(iter(self._over.values()), NEVER)
+        if self._black or self._needless or len(self._over) > params.finished_max:
+            due = soon
+        elif first == NEVER:
+            due = NEVER
+        else:
+            due = max(soon, later(first, params.retention_s))
+        known = timers.due_at(GARBAGE)
+        if known <= now.instant or due < known:
+            timers.set(GARBAGE, due)
+
+    def _due(self, now: Now) -> dict[tuple[NodeId, Boot], list[int]]:
+        """Return the dots of finished tasks that this node is to forget, by creator and boot."""
+        found: dict[tuple[NodeId, Boot], list[int]] = {}
+        ripe = list(islice(self._ripe(now.instant), SWEEP_TASKS_MAX))
+        deputies: dict[NodeId, bool] = {}
+        for task in ripe:
+            creator, boot, number = dot_of(task)
+            if creator not in deputies:
+                deputies[creator] = self._clears_up_for(creator)
+            if deputies[creator] and self._is_left_alone(task):
+                found.setdefault((creator, boot), []).append(number)
+        return found
+
+    def _ripe(self, instant: Instant) -> Iterator[TaskId]:
+        params = self.ledger.parts.params
+        excess = len(self._over) - params.finished_max
+        for place, (task, since) in enumerate(self._over.items()):
+            kept_s = params.forget_settle_s if place < excess else params.retention_s
+            if instant < later(since, kept_s):
+                return
+            yield task
+
+    def _clears_up_for(self, creator: NodeId) -> bool:
+        """Whether this node made the tasks, or is the first admin here and their creator is gone.
+
+        A dedupe key has no creator: its task lasts until its window is over.
+        """
+        ledger = self.ledger
+        liveness = ledger.parts.liveness
+        if creator == ledger.self_id:
+            return True
+        if not ledger.parts.is_admin(ledger.self_id) or liveness.status(creator) not in GONE:
+            return False
+        return all(
+            ledger.self_id < peer for peer in liveness.alive() if ledger.parts.is_admin(peer)
+        )
+
+    def _is_left_alone(self, task: TaskId) -> bool:
+        ledger = self.ledger
+        record = ledger.parts.table.record(task)
+        if record is None or not record.is_over or record.spec is None:
+            return False
+        if record.spec.fact.dedupe is not None:
+            return False
+        if ledger.sessions.of_task(task) or ledger.waiters.of_task(task):
+            return False
+        return all(ledger.known(child).is_over for child in ledger.parts.table.children_of(task))
+
+    def _forget(self, now: Now, creator: NodeId, boot: Boot, numbers: IntervalSet) -> None:
+        black = self.ledger.parts.table.forgotten.of(creator)
+        if boot < black.floor:
+            left = [dot for dot in black.exceptions if dot[0] != boot or dot[1] not in numbers]
+            self._say(now, ForgetBoots(creator, black.floor, tuple(sorted(left))))
+            return
+        numbers = numbers.join(black.boots.get(boot, IntervalSet())).join(IntervalSet.of((0,)))
+        for page in pages_of(numbers):
+            fact = Forget(creator, boot, steps_of(page))
+            if not black.covers(fact):
+                self._say(now, fact)
+
+    def _forget_boots(self, now: Now) -> None:
+        """Let the boots before this one collapse, once what peers hold of them has come back."""
+        ledger = self.ledger
+        params, own = ledger.parts.params, ledger.self_id
+        black = ledger.parts.table.forgotten.of(own)
+        if not any(boot < ledger.parts.boot for boot in black.boots):
+            return
+        ready = later(self._started, params.forget_boots_s)
+        if now.instant < ready or ledger.parts.liveness.missing():
+            return
+        held = [dot_of(task) for task in ledger.parts.table.tasks()]
+        dots = sorted((boot, n) for maker, boot, n in held if maker == own)
+        open_ = tuple(dot for dot in dots if dot[0] < ledger.parts.boot and dot not in black)
+        if len(open_) <= EXCEPTIONS_MAX:
+            self._say(now, ForgetBoots(own, ledger.parts.boot, open_))
+
+    def _say(self, now: Now, fact: AnyForget) -> None:
+        parts = self.ledger.parts
+        before = parts.table.forgotten.of(fact.creator)
+        verified: Verified[Any] = parts.author.draft(fact)
+        needless = parts.table.forgotten.add(verified)
+        parts.gossip.publish(now, Family.TASKS, [verified])
+        self._drop_needless(needless)
+        self._blacken(fact, before)
+
+    # --- looking
+
+    def conflicts(self) -> list[Json]:
+        """Return what was set aside, for people."""
+        return self.aside.views(self.ledger.views)
+
+    def counters(self) -> dict[str, int]:
+        """Return how much there is."""
+        forgotten_ = self.ledger.parts.table.forgotten
+        runs = sum(forgotten_.of(creator).cost for creator in forgotten_.creators())
+        return {
+            "finished_kept": len(self._over),
+            "forgotten_runs": runs,
+            "set_aside": len(self.aside),
+        }
+
+
+def pages_of(numbers: IntervalSet) -> list[IntervalSet]:
+    """Cut a set into parts that one fact can say each, so that later ones cover earlier ones.
+
+    The first is as long as it can be with few holes, and only ever grows; behind it each block of
+    numbers has a part of its own, until the first one swallows it.
+    """
+    runs = list(numbers.runs())
+    if not runs:
+        return []
+    blocks = runs[-1][1] // BLOCK + 1
+    low, high = 0, blocks
+    while low < high:
+        middle = (low + high + 1) // 2
+        if middle * BLOCK - len(numbers.within(0, middle * BLOCK - 1)) <= HOLES_MAX:
+            low = middle
+        else:
+            high = middle - 1
+    first = numbers.within(0, low * BLOCK - 1) if low else IntervalSet()
+    rest = (numbers.within(at * BLOCK, (at + 1) * BLOCK - 1) for at in range(low, blocks))
+    return [page for page in (first, *rest) if page.run_count]

@@ -1,0 +1,160 @@
+"""Finished tasks are forgotten by everybody, and nobody who was away does them again."""
+
+from dataclasses import replace
+
+from mesh.core.claims.forgotten import FORGET_CONTEXTS
+from mesh.core.commands import TaskSubmit
+from mesh.core.gossip.gossip import Family
+from mesh.core.node.node import Node
+from mesh.core.node.participant import Participant
+from mesh.core.params import Params, params_for
+from mesh.core.snapshot import TaskState
+from mesh.sim.agent import Habits
+from mesh.sim.scenario import Mesh
+from tests.simulation.conftest import MeshOf
+
+RETENTION_S = 20.0
+
+
+def short_memory(**numbers: float) -> Params:
+    """Keep finished tasks for seconds."""
+    params = params_for("local")
+    claims = replace(params.claims, retention_s=RETENTION_S, forget_boots_s=5.0)
+    return replace(params, claims=replace(claims, **numbers))  # type: ignore[arg-type]  # numbers of the class
+
+
+def work_through(mesh: Mesh, name: str, count: int, kind: str = "build") -> list[str]:
+    """Submit tasks at a node and wait until agents have done them all."""
+    tasks = [mesh[name].submit(f"{kind}-{name}-{n}", TaskSubmit(kind=kind)) for n in range(count)]
+
+    def done() -> bool:
+        views = [mesh[name].view(task) for task in tasks]
+        return all(view is None or view.state is TaskState.COMPLETED for view in views)
+
+    while not done():
+        mesh.run(s=0.5)
+    return tasks
+
+
+def member(mesh: Mesh, name: str) -> Participant:
+    node = mesh.world.hosts[name].node
+    assert isinstance(node, Node)
+    assert node.participant is not None
+    return node.participant
+
+
+def held(mesh: Mesh) -> dict[str, int]:
+    """Return how many tasks each running node holds."""
+    return {person.name: len(member(mesh, person.name).table) for person in mesh.running()}
+
+
+def counter(mesh: Mesh, name: str, of: str) -> int:
+    return member(mesh, name).desk.counters().get(of, 0)
+
+
+def forget_facts(mesh: Mesh, name: str) -> int:
+    facts = member(mesh, name).gossip.facts(Family.TASKS)
+    return sum(fact.signed.context in FORGET_CONTEXTS for fact in facts)
+
+
+def test_m13_what_is_finished_is_forgotten_by_everybody(meshes: MeshOf) -> None:
+    mesh = meshes(3, params=short_memory())
+    for name in mesh.names:
+        mesh.employ(name, "build", habits=Habits(("build",)))
+    work_through(mesh, "a", 15)
+    work_through(mesh, "b", 5)
+    open_task = mesh["a"].submit("nobody-does-this")
+    mesh.run(s=RETENTION_S + 10)
+    assert held(mesh) == {"a": 1, "b": 1, "c": 1}
+    assert mesh.converged()
+    assert all(forget_facts(mesh, name) <= 3 for name in mesh.names)
+    assert mesh["c"].view(open_task) is not None
+    before = mesh.world.history.events[-1]
+    mesh.run(s=60)
+    assert mesh.world.history.events[-1] is before, "nothing is done again"
+
+
+def test_m13_who_comes_back_after_all_was_forgotten_runs_nothing_again(meshes: MeshOf) -> None:
+    mesh = meshes(4, params=short_memory())
+    tasks = [mesh["a"].submit(f"t{n}", TaskSubmit(kind="build")) for n in range(12)]
+    mesh.run_until(mesh.converged)
+    mesh.kill("d")
+    for name in "bc":
+        mesh.employ(name, "build", habits=Habits(("build",)))
+    mesh.run_until(lambda: all(is_done(mesh, task) for task in tasks))
+    mesh.run(s=RETENTION_S + 20)
+    assert held(mesh) == {"a": 0, "b": 0, "c": 0}
+    starts = sum(mesh.world.history.starts(task) for task in tasks)
+    mesh.restart("d")
+    mesh.employ("d", "build", habits=Habits(("build",)))
+    mesh.run_until(mesh.everyone_sees_everyone)
+    mesh.run_until(mesh.converged)
+    mesh.run(s=60)
+    assert held(mesh) == {"a": 0, "b": 0, "c": 0, "d": 0}
+    assert sum(mesh.world.history.starts(task) for task in tasks) == starts
+    assert counter(mesh, "d", "forget_conflicts") == 12, "they looked open, and that is reported"
+    assert counter(mesh, "d", "set_aside") == 12
+    mesh.restart("d")
+    mesh.run_until(mesh.converged)
+    assert counter(mesh, "d", "set_aside") == 12, "and still known after a restart"
+
+
+def is_done(mesh: Mesh, task: str) -> bool:
+    view = mesh["a"].view(task)
+    return view is None or view.state is TaskState.COMPLETED
+
+
+def test_nothing_is_forgotten_while_a_member_is_expected_back(meshes: MeshOf) -> None:
+    mesh = meshes(3, params=short_memory(retention_s=1.0, forget_settle_s=0.5))
+    mesh.employ("b", "build", habits=Habits(("build",)))
+    mesh["a"].submit("one", TaskSubmit(kind="build"))
+    mesh.run(s=0.3)
+    mesh.partition(["c"], ["a", "b"])
+    mesh.run_until(lambda: is_done(mesh, mesh.known("one")))
+    mesh.run(s=4)
+    assert held(mesh)["a"] == 1
+    mesh.repair()
+    mesh.run_until(mesh.everyone_sees_everyone)
+    mesh.run_until(lambda: sum(held(mesh).values()) == 0)
+    assert counter(mesh, "c", "forget_conflicts") == 0
+
+
+def test_boots_that_are_over_collapse(meshes: MeshOf) -> None:
+    mesh = meshes(3, params=short_memory(retention_s=2.0))
+    mesh.employ("b", "build", habits=Habits(("build",)))
+    mesh["a"].submit("stays-open")
+    for _ in range(4):
+        work_through(mesh, "a", 3)
+        mesh.run(s=15)
+        mesh.restart("a")
+        mesh.run_until(mesh.everyone_sees_everyone)
+    work_through(mesh, "a", 3)
+    mesh.run(s=30)
+    assert held(mesh) == {"a": 1, "b": 1, "c": 1}
+    assert all(forget_facts(mesh, name) <= 2 for name in mesh.names)
+    assert mesh.converged()
+
+
+def test_an_admin_forgets_for_a_creator_that_is_gone(meshes: MeshOf) -> None:
+    mesh = meshes(4, params=short_memory())
+    mesh.employ("b", "build", habits=Habits(("build",)))
+    work_through(mesh, "d", 5)
+    mesh.run_until(mesh.converged)
+    mesh.kill("d")
+    mesh.run(s=RETENTION_S + 30)
+    assert held(mesh) == {"a": 0, "b": 0, "c": 0}
+    mesh.restart("d")
+    mesh.run_until(mesh.everyone_sees_everyone)
+    mesh.run_until(mesh.converged)
+    assert held(mesh)["d"] == 0
+    assert counter(mesh, "d", "forget_conflicts") == 0
+
+
+def test_too_many_finished_tasks_go_early(meshes: MeshOf) -> None:
+    params = short_memory(retention_s=86_400.0, finished_max=5, forget_settle_s=1.0)
+    mesh = meshes(3, params=params)
+    mesh.employ("b", "build", habits=Habits(("build",)))
+    work_through(mesh, "a", 15)
+    mesh.run(s=10)
+    assert held(mesh) == {"a": 5, "b": 5, "c": 5}
+    assert mesh.converged()
