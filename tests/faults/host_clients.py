@@ -175,13 +175,13 @@ def _sees_all(mesh: HostMesh) -> bool:
 FAULTS = (
     Fault(
         name="bad-clients",
-        does="Half frames, clients that never read, 4,000 connects; 100,000 in the full form.",
+        does="half frames, clients that never read, 4,000 connects; 100,000 in the full form",
         criterion="other clients < 100 ms, gossip uninterrupted",
         run=bad_clients,
     ),
     Fault(
         name="no-descriptors",
-        does="One node may open 64 descriptors, and connections to both of its doors take them.",
+        does="one node may open 64 descriptors, and connections to both of its doors take them",
         criterion="other clients < 100 ms, gossip uninterrupted; recovers alone",
         run=descriptors_gone,
     ),

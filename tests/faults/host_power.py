@@ -165,7 +165,7 @@ def power_cut(scale: Scale) -> Outcome:
 FAULTS = (
     Fault(
         name="power-cut",
-        does="The power goes while clients submit and complete; 100 times in the full form.",
+        does="the power goes while clients submit and complete; 100 times in the full form",
         criterion="0 acknowledged records lost",
         run=power_cut,
         needs=(Need.LOOP, Need.SNAPSHOTS),

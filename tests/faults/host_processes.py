@@ -272,33 +272,33 @@ def _owner_changed(mesh: HostMesh, held: dict[str, object]) -> bool:
 FAULTS = (
     Fault(
         name="pause-1s",
-        does="SIGSTOP of each node in turn for 1 s; 10 nodes, 5 rounds in the full form.",
+        does="SIGSTOP of each node in turn for 1 s; 10 nodes, 5 rounds in the full form",
         criterion="no false death",
         run=short_pause,
     ),
     Fault(
         name="pause-10s",
-        does="SIGSTOP of an owner for 10 s; its agent asks to start and complete meanwhile.",
+        does="SIGSTOP of an owner for 10 s; its agent asks to start and complete meanwhile",
         criterion="learns that it is superseded before any agent acts; "
         "nothing of an outranked token wins",
         run=pause_of_ten,
     ),
     Fault(
         name="pause-5min",
-        does="The same for 5 minutes; 15 s in the quick form.",
+        does="the same for 5 minutes; 15 s in the quick form",
         criterion="as for 10 s",
         run=pause_of_minutes,
     ),
     Fault(
         name="starved-cpu",
-        does="One node gets 0.5 % of a processor; 10 nodes for 30 minutes in the full form.",
+        does="one node gets 0.5 % of a processor; 10 nodes for 30 minutes in the full form",
         criterion="no false deaths of healthy nodes in 30 min",
         run=starved_processor,
         needs=(Need.CGROUPS,),
     ),
     Fault(
         name="wall-clock",
-        does="One node's wall clock goes +10 years, -10 years, then to and fro ten times a second.",
+        does="one node's wall clock goes +10 years, -10 years, then to and fro ten times a second",
         criterion="no ownership change, no false death",
         run=wall_clock,
         needs=(Need.FAKETIME,),

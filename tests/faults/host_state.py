@@ -283,20 +283,20 @@ def corrupt_key(scale: Scale) -> Outcome:
 FAULTS = (
     Fault(
         name="corrupt-rows",
-        does="The newest facts in a node's log are damaged while it is down; 200 in the full form.",
+        does="the newest facts in a node's log are damaged while it is down; 200 in the full form",
         criterion="bad rows quarantined, rebuilt from peers <= 30 s",
         run=corrupt_rows,
         in_quick_run=True,
     ),
     Fault(
         name="damaged-state",
-        does="The log is deleted, cut, overwritten in parts; every kind of row is damaged in turn.",
+        does="the log is deleted, cut, overwritten in parts; every kind of row is damaged in turn",
         criterion="rebuilt from peers <= 30 s, or one clear line",
         run=damaged_state,
     ),
     Fault(
         name="corrupt-key",
-        does="The key file is emptied, cut, extended, deleted, replaced; the node is started.",
+        does="the key file is emptied, cut, extended, deleted, replaced; the node is started",
         criterion="one clear line, no crash loop",
         run=corrupt_key,
     ),

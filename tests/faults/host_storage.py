@@ -191,7 +191,7 @@ def _say(switch: Path, operation: str) -> None:
 FAULTS = (
     Fault(
         name="disk-full",
-        does="The disk under one node of two fills up, for a minute in the full form.",
+        does="the disk under one node of two fills up, for a minute in the full form",
         criterion="submits refused with a clear error, never a false ack; membership goes on; "
         "recovers alone",
         run=disk_full,
@@ -200,7 +200,7 @@ FAULTS = (
     ),
     Fault(
         name="disk-errors",
-        does="Writes of one node fail with EIO, then, on another mesh, its syncs do.",
+        does="writes of one node fail with EIO, then, on another mesh, its syncs do",
         criterion="as for a full disk",
         run=disk_errors,
         needs=(Need.COMPILER,),

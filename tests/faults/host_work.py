@@ -189,25 +189,25 @@ def processes_of(on: Stage) -> list[int]:
 FAULTS = (
     Fault(
         name="node-killed-at-work",
-        does="kill -9 of the owner's node; its worker and the command are alive and stubborn.",
+        does="kill -9 of the owner's node; its worker and the command are alive and stubborn",
         criterion="no child outlives its claim by more than 4 s",
         run=node_killed,
     ),
     Fault(
         name="runner-killed",
-        does="kill -9 of `mesh work`; node and command are alive and stubborn.",
+        does="kill -9 of `mesh work`; node and command are alive and stubborn",
         criterion="no child outlives its claim by more than 4 s",
         run=runner_killed,
     ),
     Fault(
         name="owner-stopped",
-        does="SIGSTOP of the owner's node until its work is taken over, a minute longer in full.",
+        does="SIGSTOP of the owner's node until its work is taken over, a minute longer in full",
         criterion="M7: one survivor resumes, the returning owner is fenced and stopped",
         run=owner_stopped,
     ),
     Fault(
         name="lid-closed",
-        does="SIGSTOP of node, worker and command together, 10 minutes in the full form.",
+        does="SIGSTOP of node, worker and command together, 10 minutes in the full form",
         criterion="resumed or fenced as written; the work ends when its runner is told",
         run=lid_closed,
     ),

@@ -2,7 +2,7 @@
 
 from mesh.core.commands import TaskSubmit
 from mesh.core.effects import ClientId, Commit, SendDatagram
-from mesh.core.inputs import CommandReceived, CommitDone
+from mesh.core.inputs import CommandReceived, CommitDone, LoopLag
 from mesh.core.wire.envelope import decode_signed_fact_untrusted
 from tests.simulation.conftest import MeshOf
 from tests.simulation.test_refusals import node_of, participant_of
@@ -47,3 +47,19 @@ def test_what_comes_while_a_commit_is_under_way_waits_for_its_end(meshes: MeshOf
     (second,) = [effect for effect in effects if isinstance(effect, Commit)]
     assert second.number == first.number + 1
     assert len([row for row in second.rows if row.kind == "fact"]) == 2
+
+
+def test_one_lag_that_lasts_for_many_turns_suspends_the_claims_once(meshes: MeshOf) -> None:
+    """An overloaded node hears of its lag every turn; a word on every claim then is more load."""
+    mesh = meshes(2)
+    mesh.run(s=2)
+    mesh["a"].claim("build")
+    node, participant = node_of(mesh, "a"), participant_of(mesh, "a")
+    clock = mesh.world.hosts["a"].clock
+    for _ in range(10):
+        node.handle(clock.read(mesh.world.now_s), LoopLag(2.5))
+        mesh.run(s=0.1)
+    assert participant.desk.counters()["suspends"] == 1
+    mesh.run(s=3)
+    node.handle(clock.read(mesh.world.now_s), LoopLag(2.5))
+    assert participant.desk.counters()["suspends"] == 2

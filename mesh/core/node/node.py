@@ -87,6 +87,8 @@ class Node:
         self._entry: Entry | None = None
         self._unread: dict[StreamId, Instant] = {}
         """Streams that were accepted and have not said yet what they are for, and since when."""
+        self._lagged_until = Instant(0.0)
+        """A loop that is late stays so for many turns; claims are suspended once for them all."""
         self._halt_at = NEVER
         self._halt = LEFT
         self._commits = Commits()
@@ -384,8 +386,10 @@ class Node:
         if self.participant is None:
             return
         self.participant.membership.handle_lag(now, lag_s)
-        if lag_s >= self.setup.params.membership.suspend_gap_s:
+        is_new = later(now.instant, -lag_s) >= self._lagged_until
+        if is_new and lag_s >= self.setup.params.membership.suspend_gap_s:
             # The claims of a process that was stopped may be gone like those of a host that slept.
+            self._lagged_until = now.instant
             self.participant.desk.handle_suspend(now)
 
     def _handle_committed(self, now: Now, number: CommitNumber) -> None:
