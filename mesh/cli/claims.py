@@ -25,6 +25,7 @@ def add_claim(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--agent", metavar="NAME", default="cli", help="who works on it (cli)")
     parser.add_argument("--request-id", metavar="ID", help="the same id again claims once")
+    parser.add_argument("--score", metavar="N", type=int, help="what to bid in auctions, to 65535")
     parser.set_defaults(run=claim)
 
 
@@ -41,6 +42,8 @@ def claim(options: argparse.Namespace) -> int:
         wanted["kinds"] = options.kind
     if options.request_id is not None:
         wanted["request_id"] = options.request_id
+    if options.score is not None:
+        wanted["score"] = options.score
     output = Output(options)
     with connect(options) as client:
         answer = client.request("task.claim", wanted)

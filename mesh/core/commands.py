@@ -226,6 +226,9 @@ class TaskClaim(msgspec.Struct, tag="task.claim", frozen=True, forbid_unknown_fi
     detached: bool = False
     agent: Name = "cli"
     request_id: RequestId | None = None
+    score: Annotated[int, Meta(ge=0, le=65_535, description="what to bid in auctions")] | None = (
+        None
+    )
 
 
 class TaskResume(msgspec.Struct, tag="task.resume", frozen=True, forbid_unknown_fields=True):

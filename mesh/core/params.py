@@ -148,6 +148,12 @@ class ClaimParams:
     priority_step_s: float = tunable(
         60.0, 0.1, 86_400, "one step of priority is worth so much waiting: nothing starves"
     )
+    bid_window_s: float = tunable(
+        1.0, 0.01, 3_600, "bids are awaited so long, unless the task says otherwise"
+    )
+    offer_s: float = tunable(
+        2.0, 0.01, 3_600, "an offered task is one node's so long, unless the task says otherwise"
+    )
     payload_bytes_max: int = tunable(700, 16, 1000, "inline payloads and outputs")
     facts_per_author_max: int = tunable(
         100_000, 100, 10_000_000, "facts kept of one author, 1.6 KB each: 22,500 tasks done alone"

@@ -37,6 +37,8 @@ from mesh.sim.world import World
 
 FACT_ROWS = "fact"
 RANK_CONTEXT = b"mesh-rank-v1\0"
+SCORE_DIGITS = 4
+"""Of the rank in a token: what was bid in an auction stands before the lot."""
 VIEWS_MAX = 4096
 EPOCH_DIGITS = 8
 """A token begins with its epoch: 32 bits in hex, of fixed width."""
@@ -276,7 +278,8 @@ class LotsDrawn(Checker):
     def _check(self, name: str, view: TaskView, owner: NodeId) -> None:
         lot = RANK_CONTEXT + view.id + view.epoch.to_bytes(4, "big") + owner
         rank = int.from_bytes(hashlib.blake2b(lot, digest_size=6).digest(), "big")
-        if not view.token.startswith(f"{view.epoch:08x}-{rank:016x}-{owner.hex()}-"):
+        drawn = view.token[:9] + view.token[9 + SCORE_DIGITS :]  # but for what was bid above it
+        if not drawn.startswith(f"{view.epoch:08x}-{rank:012x}-{owner.hex()}-"):
             raise Violation("S5", f"{view.token} at {name}: the lot drawn was {rank:016x}")
 
 

@@ -15,6 +15,18 @@ from mesh.core.params import ClaimParams
 RANK_CONTEXT = b"mesh-rank-v1\0"
 RANK_BYTES = 6
 EPOCH_BYTES = 4
+LOT_BITS = 8 * RANK_BYTES
+"""Of a rank; above them an auction has the score."""
+
+
+def bid_rank(score: int, lot: int) -> int:
+    """Return the rank of a claim in an auction: the score counts before the lot."""
+    return score << LOT_BITS | lot
+
+
+def score_of(rank: int) -> int:
+    """Return the part of a rank that was bid; without an auction there is none."""
+    return rank >> LOT_BITS
 
 
 def claim_rank(task: TaskId, epoch: int, node: NodeId) -> int:

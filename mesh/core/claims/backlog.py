@@ -75,10 +75,6 @@ class Backlog:
         if not queue.blocks:
             del self._queues[kind]
 
-    def has(self, kind: str) -> bool:
-        """Whether a kind has any key."""
-        return kind in self._queues
-
     def first(self, kind: str, count: int) -> list[Key]:
         """Return the first keys of a kind, in order."""
         queue = self._queues.get(kind)

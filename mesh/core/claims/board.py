@@ -52,10 +52,6 @@ class Board:
         place = self._places.get(task)
         return None if place is None else place[2]
 
-    def has_open(self, kind: str) -> bool:
-        """Whether a task of a kind is open."""
-        return self._open.has(kind)
-
     def candidates(self, kind: str, count: int) -> list[Key]:
         """Return the first open tasks of a kind, in order."""
         return self._open.first(kind, count)

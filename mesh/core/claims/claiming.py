@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from mesh.core.claims.choosing import Choosing
+from mesh.core.claims.choosing import Choice, Choosing
 from mesh.core.claims.facts import Progress, ProgressState
 from mesh.core.claims.ledger import Ledger
 from mesh.core.claims.limits import rival
@@ -50,7 +50,7 @@ class Claiming:
     _choosing: Choosing = field(init=False)
 
     def __post_init__(self) -> None:
-        self._choosing = Choosing(self.ledger)
+        self._choosing = Choosing(self.ledger, self.openings)
 
     # --- wishes
 
@@ -139,8 +139,10 @@ class Claiming:
             return
         stirred, ledger.stirred = ledger.stirred, {}
         for kind in stirred:
-            for waiter in ledger.waiters.of_kind(kind):
-                task = self._choosing.choose(now, (kind,))
+            # Who asks for more in auctions comes first, and otherwise who came first.
+            waiters = sorted(ledger.waiters.of_kind(kind), key=lambda w: -(w.command.score or 0))
+            for waiter in waiters:
+                task = self._choosing.choose(now, (kind,), waiter.command.score).task
                 if task is None:
                     break
                 if ledger.sessions.has_capacity(waiter.asker.client):
@@ -154,23 +156,25 @@ class Claiming:
                 self._try(now, waiter_or_none)
 
     def _try(self, now: Now, waiter: ClaimWaiter) -> None:
-        ledger = self.ledger
+        ledger, score = self.ledger, waiter.command.score
         has_capacity = ledger.sessions.has_capacity(waiter.asker.client)
         if waiter.task is not None:
             is_open = ledger.board.open_since(waiter.task) is not None
-            task = waiter.task if is_open else None
+            may_win = is_open and self.openings.outbids(now, ledger.known(waiter.task), score)
+            choice = Choice(waiter.task if may_win else None, is_near=False)
         else:
-            task = self._choosing.choose(now, waiter.kinds)
-        if task is not None and has_capacity:
-            self._take_and_claim(now, waiter, task)
-        elif waiter.deadline <= now.instant:
+            choice = self._choosing.choose(now, waiter.kinds, score)
+        if choice.task is not None and has_capacity:
+            self._take_and_claim(now, waiter, choice.task)
+        elif waiter.deadline > now.instant:
+            return
+        elif has_capacity and choice.is_near:
+            self._overdue[waiter.number] = None
+        else:
             self._give_up(now, waiter, has_capacity=has_capacity)
 
     def _give_up(self, now: Now, waiter: ClaimWaiter, *, has_capacity: bool) -> None:
         ledger = self.ledger
-        if has_capacity and any(ledger.board.has_open(kind) for kind in waiter.kinds):
-            self._overdue[waiter.number] = None
-            return
         self.forget_waiter(waiter.number)
         if not has_capacity:
             error = no_capacity()
@@ -210,7 +214,8 @@ class Claiming:
     ) -> None:
         ledger, parts = self.ledger, self.ledger.parts
         ledger.sessions.check_room()
-        fact, cited = self.openings.draft(record, opening, waiter.agent)
+        score = waiter.command.score
+        fact, cited = self.openings.draft(record, opening, waiter.agent, score)
         if opening.ended is not None:
             ledger.count("takeovers")
         push, (claim,) = ledger.publish(now, [fact], Want.RECEIPT, cited)
@@ -234,14 +239,18 @@ class Claiming:
             ledger.answer(now, waiter.asker, owned | {"state": "settling"})
         else:
             holding.askers.append(waiter.asker)
-        self.settle(holding, push, number)
+        assert record.spec is not None
+        hold_s = self.openings.auctions.hold_s(record.spec.fact)
+        self.settle(holding, push, number, hold_s)
 
     # --- settling
 
-    def settle(self, holding: Holding, push: PushNumber, number: CommitNumber) -> None:
+    def settle(
+        self, holding: Holding, push: PushNumber, number: CommitNumber, hold_s: float = 0.0
+    ) -> None:
         """Hold a claim still until everybody knows of the push, or had time to object."""
         holding.phase = Phase.SETTLING
-        holding.settle = Settle(push, number)
+        holding.settle = Settle(push, number, hold_s=hold_s)
         self._pushes[push] = (holding.settle, holding.key)
         self.ledger.after_commit(
             number,

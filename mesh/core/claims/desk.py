@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from mesh.core.claims.auction import Auctions
 from mesh.core.claims.board import OwnerSession
 from mesh.core.claims.burying import Burying
 from mesh.core.claims.claiming import Claiming
@@ -69,7 +70,7 @@ class Desk:
         self._parts = parts
         self._ledger = Ledger(parts)
         self._limits = Limits(self._ledger)
-        openings = Openings(self._ledger, self._limits)
+        openings = Openings(self._ledger, self._limits, Auctions(self._ledger))
         self._claiming = Claiming(self._ledger, openings)
         self._writing = Writing(self._ledger)
         self._burying = Burying(self._ledger, openings)

@@ -23,7 +23,6 @@ from mesh.core.wire.envelope import Verified
 
 OPEN_AHEAD = 8
 """So many tasks of a key are listed beyond the free slots; the others wait their turn unlisted."""
-LOT_MASK = (1 << 48) - 1
 
 Standing = tuple[bool, int, NodeId, TaskId]
 
@@ -32,7 +31,7 @@ def standing(record: Record) -> Standing:
     """Return what decides between two claims on one slot; the greater stays."""
     assert record.owner is not None
     claim = record.owner.fact
-    return record.owner.started, claim.fact.rank & LOT_MASK, claim.author, record.task
+    return record.owner.started, claim.fact.rank, claim.author, record.task
 
 
 def slot_of(record: Record) -> int | None:

@@ -1,9 +1,10 @@
 """The right to make the next claim on a task: from when on, and because of what."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from mesh.core.claims.allocation import claim_rank
+from mesh.core.claims.allocation import bid_rank, claim_rank
+from mesh.core.claims.auction import Auctions, is_auction
 from mesh.core.claims.board import OwnerSession
 from mesh.core.claims.capability import meets
 from mesh.core.claims.dependencies import blocking
@@ -16,7 +17,7 @@ from mesh.core.claims.takeover import Ended, evidence_of, free_at, retry_delay_s
 from mesh.core.claims.timers import TimerName
 from mesh.core.claims.views import TERMINAL
 from mesh.core.identity import FactId, NodeId, TaskId
-from mesh.core.instants import Instant, Now, later
+from mesh.core.instants import NEVER, Instant, Now, later
 from mesh.core.snapshot import TaskState
 from mesh.core.wire.envelope import Verified
 
@@ -33,6 +34,8 @@ class Opening:
     because: FactId | None = None
     ended: Ended | None = None
     """Set when the reason is a membership fact, which is published with the claim."""
+    until: Instant = NEVER
+    """Until when: an owner in an auction may be outbid for a while."""
 
 
 @dataclass(slots=True)
@@ -41,6 +44,7 @@ class Openings:
 
     ledger: Ledger
     limits: Limits
+    auctions: Auctions
 
     def opening(self, now: Now, record: Record) -> Opening | None:
         """Return from when on which claim may be made to do a task; None: not as things stand."""
@@ -50,7 +54,7 @@ class Openings:
         return opening if free_slots(self.ledger.parts.table, record.spec.fact) else None
 
     def _opening_but_for_slots(self, now: Now, record: Record) -> Opening | None:
-        right = self.right(now, record)
+        right = self.right(now, record) or self._outbidding(now, record)
         if right is None or not record.attempts_left:
             return None
         assert record.spec is not None
@@ -61,7 +65,18 @@ class Openings:
         at = max(right.at, ready_at(now, spec))
         if too_late is not None and too_late[0] <= at:
             return None
-        return Opening(at, right.epoch, right.supersedes, right.because, right.ended)
+        return replace(right, at=at)
+
+    def _outbidding(self, now: Now, record: Record) -> Opening | None:
+        """Return the claim with which an owner in an auction may be outbid, for a while."""
+        closes = self.auctions.closes(record)
+        if closes is None or closes <= now.instant or record.owner is None:
+            return None
+        assert record.spec is not None
+        if not self.is_capable(record.spec.fact):
+            return None
+        bid = record.owner.fact.fact
+        return Opening(now.instant, bid.epoch, bid.supersedes, bid.because, until=closes)
 
     def right(self, now: Now, record: Record) -> Opening | None:
         """Return which claim nobody could object to, whatever the task still waits for."""
@@ -111,18 +126,24 @@ class Openings:
         if opening is None or opening.at > now.instant:
             ledger.board.close(task)
             self.limits.forget(task, spec)
+            if record is None or record.state in TERMINAL:
+                self.auctions.forget(task)
             if opening is None:
                 ledger.timers.cancel(timer)
             else:
                 ledger.timers.set(timer, opening.at)
             return False
-        ledger.timers.cancel(timer)
+        ledger.timers.set(timer, opening.until)
+        assert record is not None
         assert spec is not None
+        if is_auction(spec):
+            self.auctions.see(now, record, opening.epoch)
         if not self.limits.admit(task, spec):
             ledger.board.close(task)
             return False
         key = order_key(task, spec, ledger.parts.params)
-        if not ledger.board.open(spec.kind, key, opening.at):
+        is_new = ledger.board.open(spec.kind, key, opening.at)
+        if not is_new and opening.until == NEVER:
             return False
         ledger.stirred[spec.kind] = None
         return True
@@ -136,10 +157,11 @@ class Openings:
         return OwnerSession(owner.fact.author, session_boot(owner))
 
     def draft(
-        self, record: Record, opening: Opening, agent: str
+        self, record: Record, opening: Opening, agent: str, asked: int | None = None
     ) -> tuple[Claim, list[Verified[Any]]]:
         """Return the claim that an opening allows, in this node's name, and what it cites.
 
+        In an auction it bids what is `asked` for, or else what this node's tags are worth.
         What it cites counts in the table already; raises LocalError when that has no room.
         """
         parts = self.ledger.parts
@@ -158,7 +180,7 @@ class Openings:
             task=record.task,
             spec=record.spec.id,
             epoch=opening.epoch,
-            rank=claim_rank(record.task, opening.epoch, self.ledger.self_id),
+            rank=bid_rank(self._bid(record, asked), self._lot(record, opening.epoch)),
             boot=parts.boot,
             agent=agent,
             nonce=parts.rng.randbytes(NONCE_BYTES),
@@ -168,3 +190,22 @@ class Openings:
             slot=None if spec.limit is None else parts.rng.choice(slots),
         )
         return claim, cited
+
+    def _bid(self, record: Record, asked: int | None) -> int:
+        assert record.spec is not None
+        return self.auctions.bid(record, asked) if is_auction(record.spec.fact) else 0
+
+    def _lot(self, record: Record, epoch: int) -> int:
+        return claim_rank(record.task, epoch, self.ledger.self_id)
+
+    def outbids(self, now: Now, record: Record, asked: int | None) -> bool:
+        """Whether a claim of this node would own an auctioned task; any other is not bid for."""
+        assert record.spec is not None
+        if not is_auction(record.spec.fact):
+            return True
+        opening = self.opening(now, record)
+        if opening is None or opening.epoch > record.epoch:
+            return opening is not None
+        assert record.owner is not None
+        bid = bid_rank(self._bid(record, asked), self._lot(record, opening.epoch))
+        return bid > record.owner.fact.fact.rank

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mesh.core.claims.allocation import score_of
 from mesh.core.claims.capability import is_proven
 from mesh.core.claims.facts import (
+    Allocation,
     Attempt,
     AttemptKind,
     Cancel,
@@ -262,10 +264,12 @@ class _Heap:
         )
 
     def _suits(self, claim: Verified[Claim], evidence: Mapping[FactId, Evidence]) -> bool:
-        """Whether a claim has what the spec that it cites asks for: tags, and a slot."""
+        """Whether a claim has what the spec that it cites asks for: tags, a score, a slot."""
         fact, spec = claim.fact, self.specs[claim.fact.spec].fact
         presence = None if fact.presence is None else evidence.get(fact.presence)
         if not is_proven(claim, spec, presence):
+            return False
+        if score_of(fact.rank) and spec.allocation != Allocation.AUCTION:
             return False
         if spec.limit is None:
             return fact.slot is None

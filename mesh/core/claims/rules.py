@@ -8,7 +8,7 @@ the outcome depend on the order of arrival. `record.derive` decides that instead
 import hashlib
 from typing import Any
 
-from mesh.core.claims.allocation import claim_rank
+from mesh.core.claims.allocation import LOT_BITS, claim_rank
 from mesh.core.claims.facts import (
     Allocation,
     Attempt,
@@ -77,7 +77,8 @@ def _check_claim(verified: Verified[Claim]) -> None:
     first = claim.epoch == 1
     _require(cites == (not first, not first), "exactly the epochs above 1 supersede, with a reason")
     rank = claim_rank(claim.task, claim.epoch, verified.author)
-    _require(claim.rank == rank, "a rank that is not the hash of task, epoch and node")
+    lot = claim.rank % (1 << LOT_BITS)
+    _require(lot == rank, "a rank whose lot is not the hash of task, epoch and node")
 
 
 def _require(holds: bool, rule: str) -> None:

@@ -1,6 +1,8 @@
 """What clients see of a task's order, limits and dependencies: why it waits, and until when."""
 
+from mesh.core.claims.auction import bids, is_auction
 from mesh.core.claims.capability import meets
+from mesh.core.claims.choosing import turn_order
 from mesh.core.claims.dependencies import blocking
 from mesh.core.claims.facts import Allocation, CancelReason, Claim, ParentPolicy, Spec
 from mesh.core.claims.ledger import Ledger, wall_ms
@@ -72,6 +74,14 @@ def schedule_view(ledger: Ledger, now: Now, record: Record) -> dict[str, Json]:
             "running": at_work,
             "excess": max(0, at_work - slots),
         }
+    name = ledger.parts.liveness.name
+    if record.spec.fact.allocation == Allocation.OFFERED and record.state is TaskState.SUBMITTED:
+        view["offered_to"] = [name(node) for node in turn_order(ledger, record)]
+    if is_auction(record.spec.fact):
+        view["bids"] = [
+            {"name": name(node), "agent": agent, "score": score}
+            for node, agent, score in bids(record)
+        ]
     return view | spec_view(record.spec.fact)
 
 

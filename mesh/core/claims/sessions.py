@@ -145,6 +145,10 @@ class Sessions:
         """Return the agent on a connection."""
         return self._sessions.get(client)
 
+    def attached(self, kind: str) -> list[ClientId]:
+        """Return the connections whose agents wait for a kind."""
+        return [client for client, agent in self._sessions.items() if kind in agent.kinds]
+
     def detach(self, client: ClientId) -> list[Holding]:
         """Forget a connection; returns the claims that were in its hands."""
         self._sessions.pop(client, None)

@@ -63,6 +63,8 @@ class Settle:
     push: PushNumber
     commit: CommitNumber
     acknowledged: dict[NodeId, None] = field(default_factory=dict)
+    hold_s: float = 0.0
+    """How long it rests in any case before the window opens: bids in an auction do."""
     handed_over: Instant | None = None
     window_s: float = 0.0
 
@@ -82,8 +84,11 @@ class Settle:
         """Return when the window ends, or when the wait ends in silence if that was before."""
         if self.handed_over is None:
             return NEVER
-        end = later(self.handed_over, self.window_s)
-        return end if at < end else later(self.handed_over, SILENT_WINDOWS * self.window_s)
+        opens = later(self.handed_over, self.hold_s)
+        if at < opens:
+            return opens
+        end = later(opens, self.window_s)
+        return end if at < end else later(opens, SILENT_WINDOWS * self.window_s)
 
     def known_to(self, alive: Iterable[NodeId]) -> bool:
         """Whether every alive peer acknowledged; true when there is none."""
@@ -96,7 +101,7 @@ class Settle:
         peers = list(alive)
         silent = len([peer for peer in peers if peer not in self.acknowledged])
         windows = 0 if not silent else 1 if 2 * silent < len(peers) else SILENT_WINDOWS
-        return at >= later(self.handed_over, windows * self.window_s)
+        return at >= later(self.handed_over, self.hold_s + windows * self.window_s)
 
     def restart(self, at: Instant, window_s: float, fresh: Iterable[NodeId]) -> None:
         """Wait anew after the host slept: only peers heard since then still count."""

@@ -34,6 +34,9 @@ class Timers:
 
     def set(self, name: TimerName, at: Instant) -> None:
         """Make a name due at an instant, and no longer when it was due before."""
+        if at == NEVER:
+            self.cancel(name)
+            return
         if self._live.get(name, (None, 0))[0] == at:
             return
         self._serial += 1

@@ -1,0 +1,118 @@
+"""Auctions: the claim is the bid, and its rank carries the score.
+
+Everybody who wants the task claims it, with the score in the sixteen bits above the lot that every
+rank is. The greatest rank owns, as ever: so the winner is the same everywhere, ties are decided by
+the lot, and bidding takes no message beyond the claims. What is special is only the wait: nobody
+starts before the bid window and a guard for the last bid under way have passed since its own bid,
+and nobody bids later than a window after it first saw the task open, or once the owner has begun.
+
+When a winner dies, what ends its claim opens the next epoch, and that is an auction again.
+"""
+
+from dataclasses import dataclass, field
+
+from mesh.core.claims.allocation import score_of
+from mesh.core.claims.capability import score as tags_met
+from mesh.core.claims.facts import Allocation, Spec
+from mesh.core.claims.ledger import Ledger
+from mesh.core.claims.record import Record
+from mesh.core.claims.views import time_text
+from mesh.core.effects import Json
+from mesh.core.identity import NodeId, TaskId, task_text
+from mesh.core.instants import Instant, Now, later
+from mesh.core.params import ClaimParams
+from mesh.core.snapshot import TaskState
+
+SCORE_PER_TAG = 1000
+"""What an agent bids that names no score: so much for each preferred tag of its node."""
+GUARD_WINDOWS = 2
+"""A bid that was made at the last moment has so many settle windows to arrive."""
+MS = 1000
+
+
+def is_auction(spec: Spec) -> bool:
+    """Whether a task goes to who bids most."""
+    return spec.allocation == Allocation.AUCTION
+
+
+def bid_window_s(spec: Spec, params: ClaimParams) -> float:
+    """Return how long bids are awaited."""
+    return spec.bid_window_ms / MS if spec.bid_window_ms else params.bid_window_s
+
+
+@dataclass(slots=True)
+class Auctions:
+    """Since when this node knows which auctions are open."""
+
+    ledger: Ledger
+    _seen: dict[TaskId, tuple[int, Instant]] = field(default_factory=dict)
+
+    def see(self, now: Now, record: Record, epoch: int) -> None:
+        """A task may be bid on in an epoch; agents that wait for its kind are told once."""
+        known = self._seen.get(record.task)
+        if known is not None and known[0] == epoch:
+            return
+        self._seen[record.task] = (epoch, now.instant)
+        self._invite(record)
+
+    def _invite(self, record: Record) -> None:
+        assert record.spec is not None
+        spec, outbox = record.spec.fact, self.ledger.parts.outbox
+        body: dict[str, Json] = {
+            "task": task_text(record.task),
+            "kind": spec.kind,
+            "prefers": dict(spec.prefers),
+            "window_s": bid_window_s(spec, self.ledger.parts.params),
+            "created_at": time_text(spec.created_ms),
+        }
+        outbox.notify("task.auction", body)
+        for client in self.ledger.sessions.attached(spec.kind):
+            outbox.notify("task.auction", body, client)
+
+    def forget(self, task: TaskId) -> None:
+        """A task is over."""
+        self._seen.pop(task, None)
+
+    def closes(self, record: Record) -> Instant | None:
+        """Return until when this node may outbid the owner; None: it may not."""
+        owner = record.owner
+        if record.spec is None or owner is None or not is_auction(record.spec.fact):
+            return None
+        seen = self._seen.get(record.task)
+        is_open = record.state is TaskState.WORKING and not owner.started
+        if not is_open or seen is None or seen[0] != record.epoch or self._bids(record) > 1:
+            return None
+        window_s = bid_window_s(record.spec.fact, self.ledger.parts.params)
+        return later(seen[1], window_s)
+
+    def _bids(self, record: Record) -> int:
+        """Return how often this node has bid in this epoch: once, and once better."""
+        me = self.ledger.self_id
+        return sum(
+            view.fact.author == me and view.fact.fact.epoch == record.epoch
+            for view in record.claims
+        )
+
+    def bid(self, record: Record, asked: int | None) -> int:
+        """Return what an agent of this node bids: what it asks for, or what the tags are worth."""
+        assert record.spec is not None
+        if asked is not None:
+            return asked
+        tags = self.ledger.parts.liveness.tags(self.ledger.self_id)
+        return SCORE_PER_TAG * tags_met(tags, record.spec.fact.prefers)
+
+    def hold_s(self, spec: Spec) -> float:
+        """Return how long a bid rests before it may start: bids made meanwhile may be greater."""
+        if not is_auction(spec):
+            return 0.0
+        guard_s = GUARD_WINDOWS * self.ledger.samples.window_s()
+        return bid_window_s(spec, self.ledger.parts.params) + guard_s
+
+
+def bids(record: Record) -> list[tuple[NodeId, str, int]]:
+    """Return who has bid how much in the present epoch, the greatest first."""
+    return [
+        (view.fact.author, view.fact.fact.agent, score_of(view.fact.fact.rank))
+        for view in reversed(record.claims)
+        if view.valid and view.fact.fact.epoch == record.epoch
+    ]
