@@ -9,11 +9,19 @@ import select
 import socket
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import trio
 
 from mesh.control.access import Access, Credentials
-from mesh.control.framing import RequestId, error_line, event_line, result_line
+from mesh.control.framing import (
+    RequestId,
+    bundle_line,
+    error_line,
+    event_line,
+    result_line,
+)
 from mesh.control.messages import matches
 from mesh.core.effects import ClientId, Json
 from mesh.core.errors import LocalError
@@ -21,6 +29,35 @@ from mesh.core.errors import LocalError
 LAGGED_TOPIC = "lagged"
 RECEIVE_BYTES = 65_536
 HANGUP_CHECK_S = 0.1
+
+
+@dataclass(slots=True)
+class Bundle:
+    """The answers to requests that came on one line, until they leave on one, in their order."""
+
+    size: int
+    lines: dict[int, bytes] = field(default_factory=dict)
+
+    def add(self, at: int, line: bytes) -> bytes | None:
+        """Put in one answer; returns the line to send once all are there."""
+        self.lines[at] = line
+        if len(self.lines) < self.size:
+            return None
+        return bundle_line([self.lines[each] for each in range(self.size)])
+
+
+class Place(NamedTuple):
+    """Where an answer belongs that does not leave alone."""
+
+    bundle: Bundle
+    at: int
+
+
+class Pending(NamedTuple):
+    """A request under way: the client's id for it, and its place if it came in a bundle."""
+
+    id: RequestId
+    place: Place | None
 
 
 class Connection:
@@ -38,8 +75,8 @@ class Connection:
         self.credentials = credentials
         self.access = access
         self.topics: tuple[str, ...] = ()
-        self.pending: dict[int, RequestId] = {}
-        """Numbers of the requests under way, with the ids under which the client asked."""
+        self.pending: dict[int, Pending] = {}
+        """The requests under way by their numbers."""
         self.reading = trio.CancelScope()
         self.has_lagged = False
         self._sock = sock
@@ -52,19 +89,27 @@ class Connection:
 
     # --- requests
 
-    def expect(self, id_: RequestId) -> int:
+    def expect(self, id_: RequestId, place: Place | None = None) -> int:
         """Return the number under which the node will answer a request."""
         self._requests += 1
-        self.pending[self._requests] = id_
+        self.pending[self._requests] = Pending(id_, place)
         return self._requests
 
     def reply(self, request: int, result: Json) -> None:
         """Answer a request that is under way."""
-        self.send(result_line(self.pending.pop(request), result))
+        pending = self.pending.pop(request)
+        self.answer(result_line(pending.id, result), pending.place)
 
     def refuse(self, request: int, error: LocalError) -> None:
         """Refuse a request that is under way."""
-        self.send(error_line(self.pending.pop(request), error))
+        pending = self.pending.pop(request)
+        self.answer(error_line(pending.id, error), pending.place)
+
+    def answer(self, line: bytes, place: Place | None) -> None:
+        """Send the answer to a request, in a bundle once the others are there too."""
+        whole = line if place is None else place.bundle.add(place.at, line)
+        if whole is not None:
+            self.send(whole)
 
     def is_watching(self, topic: str) -> bool:
         """Whether the client wants to hear of a topic."""

@@ -2,9 +2,12 @@
 
 Pure: bytes in, requests out; results in, bytes out. What a client sends wrong becomes a
 `BadRequest`, which knows the id to answer to, if the line had one.
+
+A line may also hold an array of requests, what JSON-RPC calls a batch: here it is a *bundle*. Its
+requests reach the node together, share what they cost there, and are answered on one line.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,6 +19,8 @@ LINE_BYTES_MAX = 65_536
 PAYLOAD_LINE_BYTES_MAX = 1_048_576
 """Lines of methods that carry a payload or an output."""
 ID_TEXT_MAX = 128
+BUNDLE_MAX = 64
+"""Requests on one line: as many as the node takes in one turn."""
 APPLICATION_ERROR = -32000
 CODES = {
     "parse_error": -32700,
@@ -28,6 +33,7 @@ CODES = {
 
 RequestId = int | str
 _json = msgspec.json.Encoder()
+_arrays = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class BadRequest(LocalError):  # noqa: N818  a word of JSON-RPC
@@ -90,6 +96,23 @@ def too_large(bytes_max: int, id_: RequestId | None = None) -> BadRequest:
     )
 
 
+def split_bundle(line: bytes) -> list[bytes] | None:
+    """Return the requests of a bundle, None for any other line; raises BadRequest."""
+    if line.lstrip()[:1] != b"[":
+        return None
+    try:
+        requests = [bytes(each) for each in _arrays.decode(line)]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
+        raise BadRequest("parse_error", f"not JSON: {wrong}", "send one array per line") from None
+    if not 0 < len(requests) <= BUNDLE_MAX:
+        raise BadRequest(
+            "invalid_request",
+            f"an array of {len(requests)} requests",
+            f"send between 1 and {BUNDLE_MAX} of them at once",
+        )
+    return requests
+
+
 def parse_request(line: bytes) -> Request:
     """Return the request in a line; raises BadRequest."""
     try:
@@ -102,7 +125,7 @@ def parse_request(line: bytes) -> Request:
         raise BadRequest(
             "invalid_request",
             "not a JSON object",
-            "send one request per line; there are no batches",
+            "send one request per line, or an array of them",
         )
     id_ = frame.pop("id", None)
     if not _is_id(id_):
@@ -150,3 +173,8 @@ def event_line(topic: str, body: Mapping[str, Json]) -> bytes:
     """Return a notification of a topic."""
     params = {"topic": topic, **body}
     return _json.encode({"jsonrpc": "2.0", "method": "event", "params": params}) + b"\n"
+
+
+def bundle_line(lines: Sequence[bytes]) -> bytes:
+    """Return one line with the answers to a bundle."""
+    return b"[" + b",".join(line.rstrip() for line in lines) + b"]\n"

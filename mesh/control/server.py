@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import trio
 
 from mesh.control.access import Access, access_needed, access_of, peer_credentials
-from mesh.control.connection import Connection
+from mesh.control.connection import Bundle, Connection, Place
 from mesh.control.framing import (
     PAYLOAD_LINE_BYTES_MAX,
     BadRequest,
@@ -15,6 +15,7 @@ from mesh.control.framing import (
     error_line,
     event_line,
     parse_request,
+    split_bundle,
     too_large,
 )
 from mesh.control.messages import Watch, decode_command, line_bytes_max
@@ -133,26 +134,44 @@ class ControlServer:
         splitter = LineSplitter()
         while data := await connection.receive():
             for line in splitter.receive(data):
-                command = self._command_of(connection, line)
-                if command is not None:
+                for command in self._commands_of(connection, line):
                     await self._put(command)
 
-    def _command_of(self, connection: Connection, line: bytes | None) -> CommandReceived | None:
-        """Return what a line asks of the node; everything else is answered here."""
+    def _commands_of(self, connection: Connection, line: bytes | None) -> list[CommandReceived]:
+        """Return what a line asks of the node: one thing, or what is in a bundle."""
+        try:
+            requests = None if line is None else split_bundle(line)
+        except BadRequest as bad:
+            connection.send(error_line(None, bad))
+            return []
+        if requests is None:
+            commands = [self._command_of(connection, line, None)]
+        else:
+            bundle = Bundle(len(requests))
+            commands = [
+                self._command_of(connection, request, Place(bundle, index))
+                for index, request in enumerate(requests)
+            ]
+        return [command for command in commands if command is not None]
+
+    def _command_of(
+        self, connection: Connection, line: bytes | None, place: Place | None
+    ) -> CommandReceived | None:
+        """Return what a request asks of the node; everything else is answered here."""
         try:
             if line is None:
                 raise too_large(PAYLOAD_LINE_BYTES_MAX)
             request = parse_request(line)
         except BadRequest as bad:
-            connection.send(error_line(bad.id, bad))
+            connection.answer(error_line(bad.id, bad), place)
             return None
         try:
             self._check(connection, request.method, len(line))
             command = decode_command(request.method, request.params)
         except LocalError as bad:
-            connection.send(error_line(request.id, bad))
+            connection.answer(error_line(request.id, bad), place)
             return None
-        number = connection.expect(request.id)
+        number = connection.expect(request.id, place)
         if isinstance(command, Watch):
             connection.topics = command.topics
             connection.reply(number, {"topics": list(command.topics)})

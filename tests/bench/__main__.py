@@ -1,6 +1,7 @@
 """All benchmarks by one name: `python -m tests.bench {claims,simulator,cost,peers} [--help]`."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -38,6 +39,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     """Run one benchmark."""
+    # Ended from outside, it still ends what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     options = parser().parse_args()
     result: int = options.run(options)
     return result

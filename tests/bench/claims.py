@@ -14,7 +14,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -38,29 +39,38 @@ NODES = 3
 CLIENTS = 8
 ROUNDS = 3
 SECONDS = 1.5
-FIRST_WAIT_S = 20.0
+FIRST_WAIT_S = 60.0
 SETTLE_S = 1.0
 MEMORY_TASKS = 3000
 SEEN_TASKS = 60
 SEEN_PAUSE_S = 0.02
+BUNDLE = 32
+ROOM = 4000
+"""Tasks made beforehand per second of claiming by many."""
 SUBMIT_AHEAD = 8
 """Connections that submit the tasks to be claimed, beforehand and untimed."""
 LABELS = {
     "claim_1": "claim by id to may-start, 1 client",
     "claim_8": "the same, 8 clients",
     "claim_8_at_1": "the same, 8 clients of one node",
+    "claim_1_by_32": "claim by id, 32 on one line, 1 client (ms: of a line)",
+    "claim_8_by_32": "the same, 8 clients",
     "provisional_1": "provisional claim, 1 client",
     "next_1": "next of a kind, start, complete, 1 client",
     "next_8": "the same, 8 clients",
     "submit_1": "durable submit on 2 nodes, 1 client",
     "submit_8": "the same, 8 clients",
     "submit_8_at_1": "the same, 8 clients of one node",
+    "submit_1_by_32": "durable submit, 32 on one line, 1 client (ms: of a line)",
+    "submit_8_by_32": "the same, 8 clients",
     "seen": "seen on the other nodes",
     "memory_open_task": "memory per open task and node",
 }
 TARGETS = {
     "claim_1": "p50 <= 1.2 ms; >= 1,000/s",
     "claim_8": ">= 5,000/s",
+    "claim_1_by_32": ">= 20,000/s",
+    "claim_8_by_32": ">= 20,000/s",
     "provisional_1": "p50 <= 0.3 ms",
     "submit_1": "p50 <= 1.5 ms",
     "submit_8": ">= 5,000/s",
@@ -79,6 +89,8 @@ class Work:
     seconds: float
     kind: str = ""
     tasks: tuple[str, ...] = ()
+    bundle: int = 1
+    """Requests that are sent at once, on one line."""
 
 
 @dataclass(slots=True)
@@ -132,27 +144,41 @@ def _finish(client: Client, claimed: Mapping[str, Any]) -> None:
     client.call("task.complete", handle=claimed["handle"], output="aGVsbG8=")
 
 
+def _ask(client: Client, bundle: Sequence[tuple[str, dict[str, Any]]]) -> list[Any]:
+    """Return what a client is answered: for each request a result, or a Refused."""
+    if len(bundle) > 1:
+        return client.bundle(bundle)
+    try:
+        return [client.request(*bundle[0])]
+    except Refused as no:
+        return [no]
+
+
 def run_client(work: Work, to_parent: Connection) -> None:
-    """Run one client; sends (latencies in ms, refusals by name, when it ended)."""
+    """Run one client; sends (latencies in ms, refusals by name, what was done, when it ended)."""
     latencies: list[float] = []
     refused: dict[str, int] = {}
+    done = 0
     with Client.connect(work.socket) as client:
         if work.action == "next":
             client.call("agent.attach", name="bench", kinds=[work.kind])
         time.sleep(max(0.0, work.begin_at - time.monotonic()))
         end = work.begin_at + work.seconds
-        for method, parameters in _requests(work):
+        requests = _requests(work)
+        while bundle := list(islice(requests, work.bundle)):
             begun = time.monotonic()
             if begun >= end:
                 break
-            try:
-                answer = client.request(method, parameters)
-                latencies.append((time.monotonic() - begun) * 1000)
+            answers = _ask(client, bundle)
+            latencies.append((time.monotonic() - begun) * 1000)
+            for answer in answers:
+                if isinstance(answer, Refused):
+                    refused[answer.name] = refused.get(answer.name, 0) + 1
+                    continue
+                done += 1
                 if work.action == "next":
                     _finish(client, answer)
-            except Refused as no:
-                refused[no.name] = refused.get(no.name, 0) + 1
-    to_parent.send((latencies, refused, time.monotonic()))
+    to_parent.send((latencies, refused, done, time.monotonic()))
     to_parent.close()
 
 
@@ -171,9 +197,9 @@ def run_clients(name: str, works: Sequence[Work], nodes: Sequence[DemoNode]) -> 
     before = cpu_seconds(nodes)
     ends = []
     for receiver, _ in pairs:
-        latencies, refused, ended = receiver.recv()
+        latencies, refused, done, ended = receiver.recv()
         row.latencies_ms += latencies
-        row.done += len(latencies)
+        row.done += done
         ends.append(ended)
         for refusal, count in refused.items():
             row.refused[refusal] = row.refused.get(refusal, 0) + count
@@ -238,8 +264,9 @@ def submit_many(nodes: Sequence[DemoNode], count: int, kind: str) -> list[str]:
     def submit(number: int) -> None:
         node = nodes[number % len(nodes)]
         with Client.connect(str(node.socket)) as client:
-            for _ in range(-(-count // SUBMIT_AHEAD)):
-                made[number].append(client.call("task.submit", kind=kind)["task"])
+            for _ in range(-(-count // SUBMIT_AHEAD // BUNDLE)):
+                answers = client.bundle([("task.submit", {"kind": kind})] * BUNDLE)
+                made[number] += [answer["task"] for answer in answers]
 
     threads = [threading.Thread(target=submit, args=(i,)) for i in range(SUBMIT_AHEAD)]
     for thread in threads:
@@ -267,6 +294,7 @@ class Plan:
 
     nodes: list[DemoNode]
     seconds: float
+    bundle: int = 1
 
     def works(
         self, action: str, clients: int, *, kind: str, tasks: Sequence[str] = (), at: int = NODES
@@ -281,22 +309,33 @@ class Plan:
                 self.seconds,
                 kind,
                 tuple(tasks[i::clients]),
+                self.bundle,
             )
             for i in range(clients)
         ]
 
 
+def _name(action: str, plan: Plan, clients: int, at: int) -> str:
+    bundled = "" if plan.bundle == 1 else f"_by_{plan.bundle}"
+    return f"{action}_{clients}{bundled}" + ("" if at == NODES else f"_at_{at}")
+
+
+def bundled(plan: Plan) -> Plan:
+    """Return the plan with many requests on one line."""
+    return replace(plan, bundle=BUNDLE)
+
+
 def measure_submits(plan: Plan, clients: int, at: int = NODES) -> Row:
     """Measure submits that are durable on two nodes."""
-    name = f"submit_{clients}" + ("" if at == NODES else f"_at_{at}")
+    name = _name("submit", plan, clients, at)
     works = plan.works("submit", clients, kind=name, at=at)
     return run_clients(name, works, plan.nodes)
 
 
 def measure_claims(plan: Plan, clients: int, action: str = "claim", at: int = NODES) -> Row:
     """Measure claims of fresh tasks by id, each task by one client."""
-    name = f"{action}_{clients}" + ("" if at == NODES else f"_at_{at}")
-    room = int(plan.seconds * (3000 if clients > 1 else 1500))
+    name = _name(action, plan, clients, at)
+    room = int(plan.seconds * (1500 if clients == plan.bundle == 1 else ROOM))
     tasks = submit_many(plan.nodes, room, name)
     works = plan.works(action, clients, kind=name, tasks=tasks, at=at)
     return run_clients(name, works, plan.nodes)
@@ -356,12 +395,16 @@ MEASURES: dict[str, Callable[[Plan], Row]] = {
     "claim_1": lambda plan: measure_claims(plan, 1),
     "claim_8": lambda plan: measure_claims(plan, CLIENTS),
     "claim_8_at_1": lambda plan: measure_claims(plan, CLIENTS, at=1),
+    "claim_1_by_32": lambda plan: measure_claims(bundled(plan), 1),
+    "claim_8_by_32": lambda plan: measure_claims(bundled(plan), CLIENTS),
     "provisional_1": lambda plan: measure_claims(plan, 1, "provisional"),
     "next_1": lambda plan: measure_queue(plan, 1),
     "next_8": lambda plan: measure_queue(plan, CLIENTS),
     "submit_1": lambda plan: measure_submits(plan, 1),
     "submit_8": lambda plan: measure_submits(plan, CLIENTS),
     "submit_8_at_1": lambda plan: measure_submits(plan, CLIENTS, at=1),
+    "submit_1_by_32": lambda plan: measure_submits(bundled(plan), 1),
+    "submit_8_by_32": lambda plan: measure_submits(bundled(plan), CLIENTS),
     "seen": measure_seen,
     "memory_open_task": measure_memory,
 }

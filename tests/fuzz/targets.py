@@ -21,6 +21,7 @@ from mesh.control.framing import (
     error_line,
     parse_request,
     result_line,
+    split_bundle,
 )
 from mesh.control.messages import Watch, decode_command
 from mesh.core.commands import TaskClaim, TaskStart, TaskSubmit
@@ -396,18 +397,28 @@ def fuzz_control(data: bytes) -> None:
     for line in lines:
         assert line is None or b"\n" not in line
         try:
-            request = parse_request(line or b"")
+            requests = split_bundle(line or b"")
         except BadRequest as wrong:
             _is_json(error_line(wrong.id, wrong))
             continue
-        _is_json(result_line(request.id, None))
-        try:
-            command = decode_command(request.method, request.params)
-        except LocalError as wrong:
-            _is_json(error_line(request.id, wrong))
-            continue
-        again = msgspec.to_builtins(command)
-        assert decode_command(again.pop("type"), again) == command
+        for each in [line or b""] if requests is None else requests:
+            _ask(each)
+
+
+def _ask(line: bytes) -> None:
+    try:
+        request = parse_request(line)
+    except BadRequest as wrong:
+        _is_json(error_line(wrong.id, wrong))
+        return
+    _is_json(result_line(request.id, None))
+    try:
+        command = decode_command(request.method, request.params)
+    except LocalError as wrong:
+        _is_json(error_line(request.id, wrong))
+        return
+    again = msgspec.to_builtins(command)
+    assert decode_command(again.pop("type"), again) == command
 
 
 def _is_json(line: bytes) -> None:

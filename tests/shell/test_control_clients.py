@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from mesh.control.client import Client, NodeUnreachable, Refused
+from mesh.control.framing import BUNDLE_MAX
 from mesh.control.trio_client import TrioClient
 from mesh.core.commands import Hello, MemberList, TaskShow
 from tests.unit.control.fake_node import fake_node, refusing
@@ -39,6 +40,34 @@ async def test_plain_client_is_told_what_is_wrong(tmp_path: Path) -> None:
         with pytest.raises(Refused, match="has no field 'tsk'") as refused:
             await trio.to_thread.run_sync(ask)
         assert refused.value.name == "invalid_params"
+
+
+async def test_plain_client_asks_a_bundle(tmp_path: Path) -> None:
+    async with fake_node(tmp_path, {TaskShow: lambda asked: {"task": asked.task}}) as node:
+
+        def ask() -> list[Any]:
+            with Client.connect(node.path) as client:
+                client.call("hello")
+                wanted = [("task.show", {"task": task}) for task in ("a", "b")]
+                return client.bundle([*wanted, ("task.show", {"tsk": "c"}), ("watch", {})])
+
+        *shown, wrong, silent = await trio.to_thread.run_sync(ask)
+        assert shown == [{"task": "a"}, {"task": "b"}]
+        assert isinstance(wrong, Refused)
+        assert isinstance(silent, Refused)
+        assert wrong.name == silent.name == "invalid_params"
+
+
+async def test_bundle_beyond_its_bound_is_refused_as_a_whole(tmp_path: Path) -> None:
+    async with fake_node(tmp_path) as node:
+
+        def ask() -> None:
+            with Client.connect(node.path) as client:
+                client.bundle([("hello", {})] * (BUNDLE_MAX + 1))
+
+        with pytest.raises(Refused, match="an array of 65 requests"):
+            await trio.to_thread.run_sync(ask)
+        assert not node.asked(Hello)
 
 
 async def test_trio_client_has_many_calls_under_way(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 import trio
 
 from mesh.control.access import Access, Credentials
-from mesh.control.connection import LAGGED_TOPIC, Connection
-from mesh.control.framing import event_line
+from mesh.control.connection import LAGGED_TOPIC, Bundle, Connection, Place
+from mesh.control.framing import error_line, event_line
 from mesh.core.effects import ClientId
 from mesh.core.errors import LocalError
 
@@ -66,6 +66,23 @@ async def test_line_goes_out_at_once(pair: Pair) -> None:
     request = connection.expect("id")
     connection.reply(request, {"a": 1})
     assert frames(theirs.recv(4096)) == [{"jsonrpc": "2.0", "id": "id", "result": {"a": 1}}]
+    assert not connection.pending
+
+
+async def test_bundle_leaves_on_one_line_once_all_are_answered(pair: Pair) -> None:
+    ours, theirs = pair
+    connection = connection_on(ours)
+    bundle = Bundle(3)
+    first, last = (connection.expect(name, Place(bundle, at)) for name, at in (("a", 0), ("c", 2)))
+    connection.reply(last, 3)
+    connection.answer(error_line("b", LocalError("not_found", "m", "h")), Place(bundle, 1))
+    theirs.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        theirs.recv(4096)
+    connection.reply(first, 1)
+    (answers,) = json.loads(b"[" + theirs.recv(4096) + b"]")
+    assert [answer["id"] for answer in answers] == ["a", "b", "c"]
+    assert [answer.get("result") for answer in answers] == [1, None, 3]
     assert not connection.pending
 
 

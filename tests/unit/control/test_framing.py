@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.control.framing import (
+    BUNDLE_MAX,
     BadRequest,
     LineSplitter,
     Request,
@@ -15,6 +16,7 @@ from mesh.control.framing import (
     event_line,
     parse_request,
     result_line,
+    split_bundle,
     too_large,
 )
 from mesh.core.errors import LocalError
@@ -158,3 +160,28 @@ def test_bytes_that_are_no_utf_8_are_no_request() -> None:
     with pytest.raises(BadRequest) as refused:
         parse_request(line)
     assert refused.value.name == "parse_error"
+
+
+def test_bundle_is_an_array_of_requests() -> None:
+    assert split_bundle(GOOD) is None
+    assert split_bundle(b" [" + GOOD.strip() + b', {"a": [1]}, 3]') == [
+        GOOD.strip(),
+        b'{"a": [1]}',
+        b"3",
+    ]
+    assert len(split_bundle(b"[" + b"1," * (BUNDLE_MAX - 1) + b"1]") or []) == BUNDLE_MAX
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        (b"[1", "parse_error"),
+        (b"[" * 100_000, "parse_error"),
+        (b"[]", "invalid_request"),
+        (b"[" + b"1," * BUNDLE_MAX + b"1]", "invalid_request"),
+    ],
+)
+def test_bundle_has_between_one_and_its_bound(line: bytes, name: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        split_bundle(line)
+    assert (refused.value.name, refused.value.id) == (name, None)
