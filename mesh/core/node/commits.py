@@ -11,8 +11,12 @@ from mesh.core.instants import NEVER, Instant, later
 from mesh.core.outbox import Outbox
 
 RETRY_S = 1.0
-COMPANY_S = 0.004
-"""Rows that nobody waits for may wait so long for others to share their commit."""
+COMPANY_S = 0.02
+"""Rows that nobody waits for may wait so long for others to share their commit.
+
+They are what peers have said: those have it on their own disks, and whoever wants a copy on this
+one as well waits for it, and so makes the commit urgent.
+"""
 ROWS_AT_ONCE = 1024
 """With so many rows a commit is handed over at once, whatever else is under way."""
 
