@@ -1,11 +1,11 @@
-"""All benchmarks by one name: `python -m tests.bench {claims,simulator,cost,peers} [--help]`."""
+"""All benchmarks by one name: `python -m tests.bench --help` says which there are."""
 
 import argparse
 import signal
 import sys
 from pathlib import Path
 
-from tests.bench import claims, cost, peers, simulator
+from tests.bench import claims, cost, figures, peers, simulator, soak
 
 
 def parser() -> argparse.ArgumentParser:
@@ -14,6 +14,8 @@ def parser() -> argparse.ArgumentParser:
     commands = made.add_subparsers(dest="command", required=True)
     claims.add_options(commands.add_parser("claims", help="claims and submits on three real nodes"))
     simulator.add_options(commands.add_parser("simulator", help="how fast virtual time passes"))
+    soak.add_options(commands.add_parser("soak", help="simulated hours: false deaths, detection"))
+    figures.add_options(commands.add_parser("figures", help="what membership is to reach"))
     costs = commands.add_parser("cost", help="what a node costs as the mesh grows")
     costs.add_argument("--real", default=",".join(map(str, cost.REAL)), help="sizes of real meshes")
     costs.add_argument(
