@@ -127,8 +127,8 @@ def _sentence(sample: sizing._Sample, crowd: Sequence[Host], victim: str) -> Non
         subject, accusation.boot, accusation.incarnation, 2 * len(shown) - 1, False, shown
     )
     speaker = _member(crowd[0])
-    [signed] = speaker.author.sign([verdict])
-    entry = Item(Form.SINGLE, signed.signed.encode()).encode()
+    [spoken] = speaker.author.sign([verdict])
+    entry = Item(Form.SINGLE, spoken.signed.encode()).encode()
     for name in sample.names:
         if name != crowd[0].name:
             post = speaker.gossip._post

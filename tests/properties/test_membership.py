@@ -60,6 +60,17 @@ def test_equal_sets_of_facts_give_equal_beliefs(data: st.DataObject) -> None:
     assert outcome(chosen) == outcome(shuffled) == outcome([*shuffled, *chosen])
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_what_was_dropped_as_dominated_is_not_missed(data: st.DataObject) -> None:
+    chosen = data.draw(st.lists(st.sampled_from(range(len(FACTS))), unique=True, max_size=10))
+    told = outcome([0, *chosen])
+    held = told[2]
+    assert isinstance(held, list)
+    kept = [number for number in dict.fromkeys((0, *chosen)) if FACTS[number].id in held]
+    assert outcome(data.draw(st.permutations(kept))) == told
+
+
 STEPS = st.one_of(
     st.tuples(st.just("wait"), st.floats(0.0, 5.0)),
     st.tuples(st.just("echo"), st.sampled_from(NAMES), st.none() | st.floats(0.0, 10.0)),

@@ -61,6 +61,18 @@ def test_a_crash_keeps_a_prefix_of_what_was_under_way() -> None:
     assert set(kept) == {(), (b"\1",), (b"\1", b"\2")}
 
 
+def test_a_torn_write_leaves_the_first_rows_of_a_batch() -> None:
+    rows = tuple(Row("r", bytes([number]), b"v") for number in range(4))
+    kept = []
+    for seed in range(60):
+        disk = SimDisk(random.Random(seed), lambda: 1.0, tears=True)
+        disk.begin(0.0, commit(1, *rows))
+        disk.crash()
+        kept.append(tuple(disk.restored().get("r", {})))
+    keys = tuple(row.key for row in rows)
+    assert set(kept) == {keys[:number] for number in range(5)}
+
+
 def test_a_careful_crash_loses_all_that_was_not_said() -> None:
     disk = disk_of(written_unsaid=0.0)
     one, two = commit(1), commit(2)

@@ -4,10 +4,13 @@ import random
 
 import pytest
 
+from mesh.core.commands import NodeLeave
 from mesh.core.effects import SendDatagram
-from mesh.core.inputs import DatagramReceived
+from mesh.core.inputs import CommandReceived, DatagramReceived
 from mesh.sim.host import HostState
 from mesh.sim.weather import (
+    NEWCOMER,
+    NEWCOMERS_MAX,
     Fault,
     FaultKind,
     Weather,
@@ -110,6 +113,72 @@ def test_networks_are_struck() -> None:
     world.clear_rules()
     strike(world, fault(FaultKind.SLOW, "a"))
     assert arrived(world, "a", "b") < 200
+
+
+def test_groups_that_do_not_reach_each_other() -> None:
+    world = world_of(*NAMES, "e")
+    strike(world, fault(FaultKind.BRIDGE, "a"))
+    assert arrived(world, "a", "b") == arrived(world, "a", "c") == arrived(world, "c", "a") == 200
+    assert arrived(world, "b", "c") == arrived(world, "c", "b") == 0
+    assert arrived(world, "b", "d") == arrived(world, "c", "e") == 200
+    assert not world.network.whole
+    world.clear_rules()
+    strike(world, fault(FaultKind.ISLANDS, "a"))
+    reached = [name for name in (*NAMES, "e") if name != "a" and arrived(world, "a", name)]
+    assert reached == ["d"]
+    assert (arrived(world, "b", "e"), arrived(world, "b", "c")) == (200, 0)
+
+
+def test_a_flapping_host_is_cut_off_and_back_again() -> None:
+    world = world_of(*NAMES)
+    strike(world, fault(FaultKind.FLAPPING, "a", strength=0.05))  # half a second each
+    assert not world.network.whole
+    heard = []
+    for _ in range(20):
+        heard.append(arrived(world, "a", "b"))
+        world.run(0.15)
+    assert 0 in heard
+    assert 200 in heard
+    assert arrived(world, "b", "c") == 200
+
+
+def test_clocks_drift_and_run_as_usual_again() -> None:
+    world = world_of("a")
+    clock = world.hosts["a"].clock
+    usual = clock.rate
+    strike(world, fault(FaultKind.CLOCK_DRIFT, strength=1.0))
+    before, rate = clock.read(world.now_s), clock.rate
+    assert 0.95 <= rate <= 1.05
+    assert rate != usual
+    world.run(5.0)
+    passed_s = clock.read(world.now_s).instant - before.instant
+    assert passed_s == pytest.approx(5.0 * rate)
+    world.run(6.0)
+    assert clock.rate == usual
+    assert clock.read(world.now_s).instant > before.instant + passed_s
+
+
+def test_members_come_and_go() -> None:
+    world = world_of(*NAMES)
+    strike(world, fault(FaultKind.LEAVE, "b"))
+    strike(world, fault(FaultKind.CHURN, "c", "d"))
+    world.run(1.0)
+    asked = [script(world, name).heard(CommandReceived) for name in NAMES]
+    assert [[type(one.command) for one in heard] for heard in asked] == [
+        [],
+        [NodeLeave],
+        [NodeLeave],
+        [NodeLeave],
+    ]
+    newcomers = [host for name, host in world.hosts.items() if name.startswith(NEWCOMER)]
+    assert len(newcomers) == 2
+    strike(world, fault(FaultKind.MASS_JOIN, strength=0.5))
+    newcomers = [host for name, host in world.hosts.items() if name.startswith(NEWCOMER)]
+    assert len(newcomers) == 2 + 2 + 4
+    assert all(host.state is RUNNING for host in newcomers)
+    for _ in range(3):
+        strike(world, fault(FaultKind.MASS_JOIN, strength=0.99))
+    assert len(world.hosts) == len(NAMES) + NEWCOMERS_MAX
 
 
 def test_the_wall_clock_jumps_by_years() -> None:
