@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+from functools import partial
 from typing import Any
 
 from mesh.cli import exit_codes
@@ -9,7 +10,7 @@ from mesh.cli.output import Output, escape
 from mesh.control.client import Refused
 from mesh.core.params import params_for
 from mesh.sim.history import What
-from mesh.sim.narrator import Happening, narrate
+from mesh.sim.narrator import Happening, Narrator, narrate
 from mesh.sim.population import Population
 from mesh.sim.stories import STORIES, Cast, hear
 from mesh.sim.trial import Outcome, Plan, Trial
@@ -128,8 +129,22 @@ def show_scenario(options: argparse.Namespace) -> int:
             f"{options.scenario} needs at least {story.nodes_low} nodes",
             "give --nodes a greater number, or leave it out",
         )
-    cast = Cast(nodes, 1 if options.seed is None else options.seed, profile_of(options))
     told: list[dict[str, Any]] = []
+    happened: list[Happening] = []
+
+    def tell(happening: Happening) -> None:
+        if output.as_json:
+            happened.append(happening)
+        else:
+            output.line(escape(happening.line()))
+
+    cast = Cast(
+        nodes,
+        1 if options.seed is None else options.seed,
+        profile_of(options),
+        0.0 if options.loss is None else options.loss[0],
+        partial(Narrator, tell=tell, everything=True) if options.trace else None,
+    )
 
     def say(at_s: float, sentence: str) -> None:
         told.append({"at_s": round(at_s, 6), "text": sentence})
@@ -142,10 +157,14 @@ def show_scenario(options: argparse.Namespace) -> int:
     replay = (
         f"mesh sim --scenario {options.scenario} --nodes {cast.nodes}"
         f" --profile {cast.profile} --seed {cast.seed}"
+        f"{f' --loss {cast.loss * 100:.12g}' if cast.loss else ''}"
     )
     if output.as_json:
-        head = {"name": options.scenario, "summary": story.summary, **dataclasses.asdict(cast)}
+        head = {"name": options.scenario, "summary": story.summary, "nodes": cast.nodes}
+        head |= {"seed": cast.seed, "profile": cast.profile, "loss": cast.loss}
         end = {"ok": broken is None, "broken": broken, "replay": replay, "told": told}
+        if options.trace:
+            end["happened"] = [dataclasses.asdict(happening) for happening in happened]
         output.document({"scenario": head | end})
     else:
         verdict = "ok" if broken is None else "FAILED"

@@ -13,7 +13,7 @@ from mesh.sim.weather import FaultKind
 TRIAL = ("nodes", "storm", "calm", "tasks", "profile", "loss", "delay", "faults")
 GOES_WITH = {
     "sizing": ("nodes", "profile", "loss", "seed", "jobs"),
-    "scenario": ("nodes", "profile", "seed"),
+    "scenario": ("nodes", "profile", "seed", "loss", "trace"),
     "list": (),
     "seeds": (*TRIAL, "from", "jobs"),
     "seed": (*TRIAL, "trace"),

@@ -14,10 +14,11 @@ from mesh.core.params import params_for
 from mesh.core.snapshot import Status, TaskState
 from mesh.sim.agent import Habits
 from mesh.sim.checkers import Violation
+from mesh.sim.engine import Conditions
 from mesh.sim.liveness import Final, check_final
 from mesh.sim.network import OneWay
 from mesh.sim.population import Population
-from mesh.sim.scenario import Mesh, Person, TooLate, mesh_of
+from mesh.sim.scenario import Mesh, Person, TooLate
 from mesh.sim.suite import SimSuite
 from mesh.sim.trial import finding, names_of
 from mesh.sim.world import World
@@ -38,10 +39,25 @@ class Cast:
     nodes: int
     seed: int = 1
     profile: str = "local"
+    loss: float = 0.0
+    """The share of all packets that is lost."""
+    listen: Callable[[World], object] | None = None
+    """Called with the world of the story before anything happens in it."""
+
+    def world(self, population: Population) -> World:
+        """Return a world in which nothing has happened yet."""
+        conditions = Conditions(loss=self.loss)
+        params, suite = params_for(self.profile), SimSuite()
+        world = World(self.seed, params, population, suite=suite, conditions=conditions)
+        if self.listen is not None:
+            self.listen(world)
+        return world
 
     def formed(self) -> Mesh:
         """Return a mesh in which everybody sees everybody."""
-        return mesh_of(self.nodes, Population(), seed=self.seed, params=params_for(self.profile))
+        mesh = Mesh(self.world(Population()), names_of(self.nodes))
+        mesh.form()
+        return mesh
 
 
 class Teller:
@@ -220,7 +236,7 @@ def mass_join(cast: Cast, say: Say) -> None:
     """A mesh of one node hands out one ticket, and all other machines join by it at once."""
     names = names_of(cast.nodes)
     factory = Population(by_ticket=True)
-    world = World(cast.seed, params_for(cast.profile), factory, suite=SimSuite())
+    world = cast.world(factory)
     story = Teller(Mesh(world, names), say)
     mesh = story.mesh
     world.start("a")

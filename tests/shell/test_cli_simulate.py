@@ -198,6 +198,19 @@ def test_many_take_part_if_asked(run: Run) -> None:
     assert body["told"][0]["text"] == "a founds a mesh and hands out a ticket for 7 machines."
 
 
+def test_a_scenario_takes_loss_and_shows_every_packet(run: Run) -> None:
+    code, out, _ = run("--scenario", "mass-join", "--nodes", "3", "--loss", "5", "--trace")
+    assert code == 0, out
+    lines = out.splitlines()
+    assert any(line.split()[3:4] == ["datagram"] for line in lines)
+    assert any("a founds a mesh" in line for line in lines)
+    assert lines[-1].endswith("--nodes 3 --profile lan --seed 1 --loss 5")
+    arguments = ("--scenario", "mass-join", "--nodes", "3", "--trace", "--json")
+    body = document(run(*arguments)[1])["scenario"]
+    assert body["loss"] == 0.0
+    assert body["happened"]
+
+
 def test_a_scenario_that_goes_wrong_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def stumble(_self: Population, *_: object) -> None:
         raise LocalError("broken", "no node", "none")
@@ -251,7 +264,7 @@ def test_what_cannot_be_measured_is_said(run: Run, monkeypatch: pytest.MonkeyPat
         (["--seed", "1", "--seeds", "2"], "--seed does not go with --seeds"),
         (["--seeds", "2", "--trace"], "--trace does not go with --seeds"),
         (["--list", "--nodes", "3"], "--nodes does not go with --list"),
-        (["--scenario", "split", "--loss", "5"], "--loss does not go with --scenario"),
+        (["--scenario", "split", "--storm", "5s"], "--storm does not go with --scenario"),
         (["--seed", "1", "--nodes", "3,5"], "takes one value for --nodes"),
         (["--sizing", "--nodes", "1,3"], "one node alone"),
         (["--scenario", "one-way", "--nodes", "3"], "needs at least 4 nodes"),
