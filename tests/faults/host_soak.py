@@ -1,4 +1,4 @@
-"""A long time of ordinary life: what a node needs does not grow, but for the tasks it keeps."""
+"""A long time of ordinary life: what a node needs does not grow."""
 
 import statistics
 import threading
@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mesh.control.client import Client, Refused
+from tests.faults import forgetful_node
 from tests.faults.fault import Fault, Figure, Outcome, Scale
-from tests.faults.machine import HostMesh, HostNode, host_mesh
+from tests.faults.machine import HostMesh, HostNode, host_mesh, task_states
 
 SAMPLE_S = 0.5
 PACE_S = 0.01
-MEMORY_GROWTH_MAX = 0.05
+MEMORY_GROWTH_MAX = 5.0
 LOG_GROWTH_MAX_KB = 6 * 1024
 """Presences are written anew as agents come and go; SQLite begins its journal again after 4 MB."""
 
@@ -69,6 +70,19 @@ class Phase:
                 self.do(node, client)
                 self.turns += 1
 
+    def figures(self, name: str, *, is_long: bool) -> tuple[Figure, ...]:
+        """Return what still grew at the end; limits are for runs that are long enough."""
+        memory, memory_late = self.growth(lambda each: each.resident_kb)
+        log, log_late = self.growth(lambda each: each.log_bytes)
+        opened, opened_late = self.growth(lambda each: each.descriptors)
+        growth = 100 * (memory_late - memory) / memory
+        return (
+            Figure(name, self.turns, at_least=1),
+            Figure("memory +", growth, "%", at_most=MEMORY_GROWTH_MAX if is_long else None),
+            Figure("log +", (log_late - log) / 1024, "KB", at_most=LOG_GROWTH_MAX_KB),
+            Figure("descriptors +", opened_late - opened, at_most=2),
+        )
+
     def growth(self, of: Callable[[Sample], int]) -> tuple[float, float]:
         """Return (from, to) of the node that grew most: medians of the first and last third."""
         grown = []
@@ -104,45 +118,39 @@ def work(_: HostNode, client: Client) -> None:
 
 
 def soak(scale: Scale) -> Outcome:
-    """Ask for half of the time, work for the other half."""
-    seconds = 10.0 if scale is Scale.QUICK else 600.0
-    with host_mesh(3) as mesh:
+    """Ask for a third of the time, work for the rest; what is looked at is the end of each.
+
+    Nodes keep 10,000 finished tasks for a day; here they keep 300, so that forgetting has begun
+    long before the end.
+    """
+    seconds = 12.0 if scale is Scale.QUICK else 900.0
+    with host_mesh(3, program=forgetful_node.__name__) as mesh:
         asking, working = Phase(mesh, ask), Phase(mesh, work)
-        asking.run(seconds / 2)
-        before = {node.name: sample(node) for node in mesh.hosts()}
-        working.run(seconds / 2)
-        after = {node.name: sample(node) for node in mesh.hosts()}
-    calm, calm_late = asking.growth(lambda each: each.resident_kb)
-    log, log_late = asking.growth(lambda each: each.log_bytes)
-    opened, opened_late = working.growth(lambda each: each.descriptors)
-    tasks = max(1, working.turns)
-    memory_kb = max(after[name].resident_kb - before[name].resident_kb for name in after)
-    log_bytes = max(after[name].log_bytes - before[name].log_bytes for name in after)
+        asking.run(seconds / 3)
+        working.run(2 * seconds / 3)
+        listed = max(len(task_states(node)) for node in mesh.hosts())
+        resident_kb = max(sample(node).resident_kb for node in mesh.hosts())
+    figures = [
+        figure
+        for name, phase in (("questions", asking), ("tasks done", working))
+        for figure in phase.figures(name, is_long=scale is Scale.FULL)
+    ]
     return Outcome(
         (
-            Figure("rounds of questions", asking.turns, at_least=1),
-            Figure(
-                "memory grown by them",
-                100 * (calm_late - calm) / calm,
-                "%",
-                at_most=100 * MEMORY_GROWTH_MAX,
-            ),
-            Figure("log grown by them", (log_late - log) / 1024, "KB", at_most=LOG_GROWTH_MAX_KB),
-            Figure("tasks done", working.turns, at_least=1),
-            Figure("descriptors grown by", opened_late - opened, at_most=2),
-            Figure("memory per finished task and node", memory_kb / tasks, "KB"),
-            Figure("log per finished task and node", log_bytes / tasks / 1024, "KB"),
-            Figure("resident at the end", max(s.resident_kb for s in after.values()) / 1024, "MB"),
+            *figures,
+            Figure("tasks kept at the end", listed),
+            Figure("resident at the end", resident_kb / 1024, "MB"),
         ),
-        "not flat while tasks are done: finished ones are kept, and forgotten by nobody yet",
+        f"nodes that keep {forgetful_node.FINISHED_MAX} finished tasks, not 10,000; "
+        "growth is from the middle third to the last",
     )
 
 
 FAULTS = (
     Fault(
         name="soak",
-        does="questions, then submit, claim, start, complete, on 3 nodes; 10 minutes in full",
-        criterion="memory, fds, database flat, but for finished tasks, which are kept",
+        does="questions, then submit, claim, start, complete, on 3 nodes; 15 minutes in full",
+        criterion="memory, fds, database flat",
         run=soak,
     ),
 )

@@ -30,6 +30,8 @@ class HostNode(DemoNode):
     environment: dict[str, str] = field(default_factory=dict)
     wrapper: tuple[str, ...] = ()
     """A command that runs its arguments, such as `prlimit --nofile=64`."""
+    program: str = "mesh"
+    """The module to run."""
 
     @property
     def pid(self) -> int:
@@ -61,7 +63,7 @@ class HostNode(DemoNode):
     def _start(self, arguments: list[str], log: str) -> "subprocess.Popen[bytes]":
         with (self.folder / log).open("ab") as output:
             return subprocess.Popen(
-                [*self.wrapper, sys.executable, "-m", "mesh", *arguments],
+                [*self.wrapper, sys.executable, "-m", self.program, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -74,6 +76,7 @@ class HostMesh(RealMesh):
     """Nodes a fault can do anything to; however it leaves them, they are gone in the end."""
 
     profile = "local"
+    program = "mesh"
 
     def host(self, number: int) -> HostNode:
         """Return one of its nodes."""
@@ -90,6 +93,7 @@ class HostMesh(RealMesh):
         plain = super().node(ticket_from)
         made = HostNode(plain.name, plain.folder, plain.port, plain.join)
         made.extra = ("--profile", self.profile)
+        made.program = self.program
         self.nodes[-1] = made
         return made
 
@@ -116,11 +120,11 @@ class HostMesh(RealMesh):
 
 
 @contextlib.contextmanager
-def host_mesh(count: int = 0, profile: str = "local") -> Iterator[HostMesh]:
+def host_mesh(count: int = 0, profile: str = "local", program: str = "mesh") -> Iterator[HostMesh]:
     """A mesh of nodes that see each other, in a folder of its own."""
     with scratch() as folder:
         mesh = HostMesh(folder)
-        mesh.profile = profile
+        mesh.profile, mesh.program = profile, program
         try:
             mesh.run(count)
             yield mesh
