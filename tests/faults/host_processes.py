@@ -21,6 +21,8 @@ QUOTA = 0.005
 """Share of one processor that a starved node gets, in one piece a second: it is always late."""
 CGROUP_V1 = Path("/sys/fs/cgroup/cpu")
 CGROUP_V2 = Path("/sys/fs/cgroup")
+BACK_LIMIT_S = 120.0
+"""It has much to catch up with: what was worked on elsewhere while it stood almost still."""
 TEN_YEARS_S = 10 * 365 * 86_400
 STROBE_S = 0.1
 
@@ -177,12 +179,12 @@ def starved_processor(scale: Scale) -> Outcome:
         ):
             end = time.monotonic() + seconds
             while time.monotonic() < end:
-                for node in healthy:
-                    submit(node, "starved")
-                    submitted += 1
+                submit(healthy[submitted % len(healthy)], "starved")
+                submitted += 1
                 time.sleep(1.0)
-        lag_s = victim.counters()["loop_lag_max_us"] / 1e6
-        back_s = seconds_until(lambda: _all_alive(healthy[0], nodes), 30, "the victim")
+        back_s = seconds_until(lambda: _all_alive(healthy[0], nodes), BACK_LIMIT_S, "the victim")
+        with Client.connect(str(victim.socket), timeout_s=BACK_LIMIT_S) as client:
+            lag_s = client.call("node.status")["counters"]["loop_lag_max_us"] / 1e6
     return Outcome(
         (
             Figure("for", seconds, "s", at_least=seconds),
@@ -190,7 +192,7 @@ def starved_processor(scale: Scale) -> Outcome:
             Figure("the starved one seen down by", victim_watch.false_deaths, "nodes"),
             Figure("its loop late by at most", lag_s, "s"),
             Figure("submits elsewhere meanwhile", submitted, at_least=1),
-            Figure("all alive again after", back_s, "s", at_most=30.0),
+            Figure("all alive again after", back_s, "s", at_most=BACK_LIMIT_S),
         ),
         f"{nodes} nodes, the victim on {QUOTA:.1%} of one processor",
     )

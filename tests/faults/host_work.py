@@ -20,6 +20,7 @@ OUTLIVES_LIMIT_S = 4.0
 TAKEOVER_LIMIT_S = 40.0
 WORK_S = 3600.0
 HEIR_LIMIT_S = 30.0
+RUN_LIMIT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,10 @@ class Stage:
         script = [sys.executable, beating_work.__file__, str(self.beats.folder), str(WORK_S)]
         node.employ(KIND, script)
 
-    def begin(self) -> None:
+    def begin(self, run_limit_s: float | None = None) -> None:
         """Have the owner work, and the heir ready."""
         self.employ(self.owner)
-        self.task = submit(self.submitter, KIND)
+        self.task = submit(self.submitter, KIND, run_limit_s=run_limit_s)
         wait_for("work", lambda: len(self.beats.tokens()) == 1, HEIR_LIMIT_S)
         [self.token] = self.beats.tokens()
         wait_for("two processes", lambda: len(list(self.beats.folder.iterdir())) == 2, 10)
@@ -99,14 +100,14 @@ class Stage:
 
 
 @contextmanager
-def stage() -> Iterator[Stage]:
-    """Three nodes, the second at work."""
+def stage(run_limit_s: float | None = None) -> Iterator[Stage]:
+    """Three nodes, the second at work; its task may have a limit."""
     with host_mesh(3) as mesh:
         folder = mesh.folder / "beats"
         folder.mkdir()
         submitter, owner, heir = mesh.hosts()
         made = Stage(mesh, submitter, owner, heir, Beats(folder))
-        made.begin()
+        made.begin(run_limit_s)
         yield made
 
 
@@ -179,6 +180,35 @@ def lid_closed(scale: Scale) -> Outcome:
         )
 
 
+def worker_stuck(_: Scale) -> Outcome:
+    """Stop the owner's worker and its work for good; its node, and so its session, lives."""
+    with stage(run_limit_s=RUN_LIMIT_S) as on:
+        stopped = processes_of(on)[:-1]
+        for process in stopped:
+            os.kill(process, signal.SIGSTOP)
+        harmed = time.monotonic()
+        superseded = on.await_heir()
+        states = [show(node, on.task)["state"] for node in on.mesh.hosts()]
+        for process in stopped:
+            os.kill(process, signal.SIGCONT)
+        time.sleep(2 * OUTLIVES_LIMIT_S)
+        last = on.beats.of(on.token)[-1]
+        woken = time.monotonic() - 2 * OUTLIVES_LIMIT_S
+        return Outcome(
+            (
+                Figure("run limit", RUN_LIMIT_S, "s"),
+                Figure("taken over after", superseded - harmed, "s", at_most=RUN_LIMIT_S + 10.0),
+                Figure("nodes that say it works elsewhere", states.count("working"), at_least=3),
+                Figure(
+                    "stuck work outlived its waking by",
+                    max(0.0, last - woken),
+                    "s",
+                    at_most=OUTLIVES_LIMIT_S + 2.0,
+                ),
+            )
+        )
+
+
 def processes_of(on: Stage) -> list[int]:
     """Return every process of the owner's machine, the work's own first."""
     assert on.owner.worker is not None
@@ -204,6 +234,12 @@ FAULTS = (
         does="SIGSTOP of the owner's node until its work is taken over, a minute longer in full",
         criterion="M7: one survivor resumes, the returning owner is fenced and stopped",
         run=owner_stopped,
+    ),
+    Fault(
+        name="stuck-worker",
+        does="SIGSTOP of the worker and its work; the owner's node lives, the task has a run limit",
+        criterion="M6: noticed at the limit, another takes over, the stuck one is fenced",
+        run=worker_stuck,
     ),
     Fault(
         name="lid-closed",
