@@ -176,7 +176,8 @@ def lid_closed(scale: Scale) -> Outcome:
                 ),
                 Figure("starts", shown["starts"], at_least=2, at_most=2),
                 Figure("the heir keeps the task", shown["token"] > on.token, at_least=1),
-            )
+            ),
+            "a lid closed for an hour is simulated: tests/simulation/test_ownership.py",
         )
 
 
