@@ -52,6 +52,7 @@ from mesh.core.node.authority import Authority
 from mesh.core.node.commits import Commits
 from mesh.core.node.contact import Contact
 from mesh.core.node.entry import JOIN_MARK, Entry, Granted, found_mesh
+from mesh.core.node.halts import LEFT, OUTLIVED, REMOVED, START_AFRESH
 from mesh.core.node.join_relays import RELAYED_JOIN_MARK
 from mesh.core.node.participant import Participant
 from mesh.core.node.queries import Queries
@@ -62,12 +63,6 @@ from mesh.core.snapshot import Snapshot
 from mesh.core.wire.envelope import decode_signed_fact_untrusted
 
 UNREAD_STREAMS_MAX = 128
-LEFT = Halt("left the mesh")
-REMOVED = Halt(
-    "this node was removed from the mesh: its key takes part no more",
-    "to come back it needs a new key, from `mesh rekey`, and a new ticket",
-)
-START_AFRESH = "join again with a new ticket, from an empty data directory"
 
 
 class Node:
@@ -467,14 +462,17 @@ class Node:
         if self.participant is not None:
             self.participant.settle(now)
             self.queries.settle(now)
-            if self.participant.removals.is_expelled and self._halt is LEFT:
-                self._end_removed(now)
+            if self.participant.removals.is_expelled:
+                self._end(now, REMOVED, "removed")
+            elif (self.participant.membership.rival_boot or self.boot) > self.boot:
+                self._end(now, OUTLIVED, "outlived")
 
-    def _end_removed(self, now: Now) -> None:
+    def _end(self, now: Now, halt: Halt, state: str) -> None:
         """Stop once what says so is on disk."""
-        self._halt = REMOVED
-        self._halt_at = later(now.instant, self.setup.params.membership.leave_linger_s)
-        self.outbox.notify("node", {"state": "removed"})
+        if self._halt is LEFT:
+            self._halt = halt
+            self._halt_at = later(now.instant, self.setup.params.membership.leave_linger_s)
+            self.outbox.notify("node", {"state": state})
 
     def _finish(self, now: Now) -> list[Effect]:
         participant, outbox = self.participant, self.outbox

@@ -210,7 +210,20 @@ class Participant:
             if why and answer is not None:
                 return [self.transport.answer(source, why)]
         self.take_facts(now, facts)
-        return [] if answer is None else [answer]
+        if answer is None:
+            return []
+        later = self._later_presence(facts)
+        return [answer] if later is None else [self.transport.answer(source, [later])]
+
+    def _later_presence(self, greeting: Sequence[SignedFact]) -> bytes | None:
+        """Return what whoever greets has said of itself in a later boot than it knows of."""
+        for signed in greeting:
+            if signed.context == Presence.CONTEXT:
+                known = self.membership.presence(node_id(signed.author))
+                boot = Presence.decode_untrusted(signed.payload).boot
+                if known is not None and known.fact.boot > boot:
+                    return known.signed.encode()
+        return None
 
     def _why_removed(self, key: PublicKey) -> list[bytes]:
         """Return what proves to somebody who knows the genesis that its key was taken back."""
