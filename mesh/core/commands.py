@@ -184,6 +184,8 @@ class TaskSubmit(msgspec.Struct, tag="task.submit", frozen=True, forbid_unknown_
     prefers: dict[str, str] = {}
     allocation: Literal["pull", "offered", "auction"] = "pull"
     bid_window_s: Annotated[float, Meta(ge=0.01, le=3_600)] | None = None
+    progress_limit_s: Seconds | None = None
+    verify: Annotated[int, Meta(ge=0, le=16)] = 0
 
 
 class TaskList(msgspec.Struct, tag="task.list", frozen=True, forbid_unknown_fields=True):
@@ -261,10 +263,11 @@ class TaskFail(msgspec.Struct, tag="task.fail", frozen=True, forbid_unknown_fiel
 
 
 class TaskRelease(msgspec.Struct, tag="task.release", frozen=True, forbid_unknown_fields=True):
-    """Give the task back; costs no attempt."""
+    """Give the task back; costs no attempt. With `put_off_s` nobody gets it before."""
 
     handle: Handle
     request_id: RequestId | None = None
+    put_off_s: Annotated[float, Meta(ge=0, le=31_536_000)] | None = None
 
 
 class TaskCancel(msgspec.Struct, tag="task.cancel", frozen=True, forbid_unknown_fields=True):
@@ -272,6 +275,147 @@ class TaskCancel(msgspec.Struct, tag="task.cancel", frozen=True, forbid_unknown_
 
     task: TaskText
     request_id: RequestId | None = None
+
+
+class TaskProgress(msgspec.Struct, tag="task.progress", frozen=True, forbid_unknown_fields=True):
+    """How the work goes, for everybody to see; resets the progress limit.
+
+    `checkpoint` is where a later attempt may go on from; it is answered once it is on `copies`
+    nodes. `published` is false when words came so fast that this one waits for its turn.
+    """
+
+    handle: Handle
+    note: Annotated[str, Meta(max_length=200)] = ""
+    done: Annotated[int, Meta(ge=0, le=4_503_599_627_370_496)] | None = None
+    total: Annotated[int, Meta(ge=0, le=4_503_599_627_370_496)] | None = None
+    percent: Annotated[float, Meta(ge=0, le=100)] | None = None
+    checkpoint: Base64 | None = None
+    copies: Annotated[int, Meta(ge=1, le=8)] = 2
+    request_id: RequestId | None = None
+
+
+class TaskDecline(msgspec.Struct, tag="task.decline", frozen=True, forbid_unknown_fields=True):
+    """Not a task for this agent: others get it at once, this node after a back-off."""
+
+    handle: Handle
+    reason: Annotated[str, Meta(max_length=600)] = ""
+    request_id: RequestId | None = None
+
+
+class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What was decided, and why."""
+
+    what: str
+    why: str
+
+
+class TaskOffer(msgspec.Struct, tag="task.offer", frozen=True, forbid_unknown_fields=True):
+    """Offer a claim to another agent, or to anyone, with what it has to know.
+
+    The giver stays the owner until somebody accepts; offered again, the newest offer stands, and
+    with `withdraw` none.
+    """
+
+    handle: Handle
+    to: str | None = None
+    agent: Annotated[str, Meta(max_length=64)] = ""
+    goal: str = ""
+    done: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    caveats: tuple[str, ...] = ()
+    withdraw: bool = False
+    request_id: RequestId | None = None
+
+
+class TaskAccept(msgspec.Struct, tag="task.accept", frozen=True, forbid_unknown_fields=True):
+    """Take over a task that was offered; answers like task.claim, with the context."""
+
+    task: TaskText
+    agent: Name = "cli"
+    detached: bool = False
+    request_id: RequestId | None = None
+
+
+class TaskRefuse(msgspec.Struct, tag="task.refuse", frozen=True, forbid_unknown_fields=True):
+    """Say that this agent does not take what was offered."""
+
+    task: TaskText
+    agent: Name = "cli"
+    reason: Annotated[str, Meta(max_length=256)] = ""
+    request_id: RequestId | None = None
+
+
+class TaskAsk(msgspec.Struct, tag="task.ask", frozen=True, forbid_unknown_fields=True):
+    """Ask a question about a task in hand; the task is input-required until it is answered."""
+
+    handle: Handle
+    text: Annotated[str, Meta(min_length=1, max_length=600)]
+    limit_s: Seconds | None = None
+    request_id: RequestId | None = None
+
+
+class TaskAnswer(msgspec.Struct, tag="task.answer", frozen=True, forbid_unknown_fields=True):
+    """Answer a question, on any node; without `question` the only open one of the task."""
+
+    task: TaskText
+    text: Annotated[str, Meta(max_length=600)]
+    question: Annotated[str, Meta(max_length=64)] | None = None
+    agent: Name = "cli"
+    request_id: RequestId | None = None
+
+
+class TaskAwaitAnswer(
+    msgspec.Struct, tag="task.await_answer", frozen=True, forbid_unknown_fields=True
+):
+    """Wait until a question is answered or timed out."""
+
+    task: TaskText
+    question: Annotated[str, Meta(max_length=64)]
+    wait_s: Seconds = 3600.0
+
+
+class TaskReview(msgspec.Struct, tag="task.review", frozen=True, forbid_unknown_fields=True):
+    """Accept or refuse the result of a task that wants a second agent; never on its own node."""
+
+    task: TaskText
+    accept: bool
+    agent: Name = "cli"
+    reason: Annotated[str, Meta(max_length=600)] = ""
+    request_id: RequestId | None = None
+
+
+class TaskForceRelease(
+    msgspec.Struct, tag="task.force_release", frozen=True, forbid_unknown_fields=True
+):
+    """Take a task from its owner, on the submitter's node or an admin's."""
+
+    task: TaskText
+    reason: Annotated[str, Meta(max_length=256)] = ""
+    request_id: RequestId | None = None
+
+
+class TaskReopen(msgspec.Struct, tag="task.reopen", frozen=True, forbid_unknown_fields=True):
+    """Submit a task that is over once more, as a new task that links to it."""
+
+    task: TaskText
+    copies: Annotated[int, Meta(ge=1, le=8)] = 2
+    request_id: RequestId | None = None
+
+
+class TaskFence(msgspec.Struct, tag="task.fence", frozen=True, forbid_unknown_fields=True):
+    """Whether a token still owns its task, as far as this node knows."""
+
+    task: TaskText
+    token: Annotated[str, Meta(max_length=96)]
+
+
+class TaskCertificate(
+    msgspec.Struct, tag="task.certificate", frozen=True, forbid_unknown_fields=True
+):
+    """The owner's signed claim with what proves its node's membership, to be checked offline."""
+
+    task: TaskText
 
 
 NodeCommand = Hello | NodeStatus | NodeInfo | NodeLeave | NodeIdentity
@@ -282,7 +426,19 @@ AdmissionCommand = (
 RankCommand = TrustRemove | TrustAdmins | TrustPromote | TrustDemote
 RootCommand = TrustRotate | RootExport | RootLock | RootKeep
 TrustCommand = AdmissionCommand | RankCommand | RootCommand
-TaskQuery = TaskList | TaskShow | TaskHistory | TaskWait
+TaskQuery = TaskList | TaskShow | TaskHistory | TaskWait | TaskAwaitAnswer | TaskFence
+ExchangeWrite = (
+    TaskProgress
+    | TaskDecline
+    | TaskOffer
+    | TaskAccept
+    | TaskRefuse
+    | TaskAsk
+    | TaskAnswer
+    | TaskReview
+    | TaskForceRelease
+    | TaskReopen
+)
 TaskWrite = (
     AgentAttach
     | TaskSubmit
@@ -293,5 +449,6 @@ TaskWrite = (
     | TaskFail
     | TaskRelease
     | TaskCancel
+    | ExchangeWrite
 )
 Command = NodeCommand | MemberCommand | TrustCommand | TaskQuery | TaskWrite

@@ -21,6 +21,7 @@ class TaskState(StrEnum):
 
     SUBMITTED = "submitted"
     WORKING = "working"
+    INPUT_REQUIRED = "input-required"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELED = "canceled"

@@ -6,6 +6,15 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 from mesh.core.claims.allocation import claim_rank
+from mesh.core.claims.exchange_facts import (
+    Accept,
+    Answer,
+    Decline,
+    Offer,
+    Question,
+    Release,
+    Review,
+)
 from mesh.core.claims.facts import (
     Attempt,
     AttemptKind,
@@ -18,7 +27,16 @@ from mesh.core.claims.facts import (
 )
 from mesh.core.claims.forgotten import Forget, ForgetBoots
 from mesh.core.crypto.suite import LinkKey, SigningKey
-from mesh.core.identity import Address, Boot, FactId, Incarnation, MeshId, PublicKey, dot_task_id
+from mesh.core.identity import (
+    Address,
+    Boot,
+    FactId,
+    Incarnation,
+    MeshId,
+    PublicKey,
+    TaskId,
+    dot_task_id,
+)
 from mesh.core.links.links import Links
 from mesh.core.links.session import LinkEnd
 from mesh.core.membership.facts import Accusation, Leave, Presence, Verdict
@@ -239,4 +257,22 @@ def sample_facts() -> list[tuple[Author, Fact]]:
         (member.author, Forget(member.author.id, BOOT, (0, 9, 1, 3))),
         (member.author, ForgetBoots(member.author.id, BOOT, ((1, 7), (1, 9)))),
     ]
-    return records + tasks + endings + over
+    return records + tasks + endings + over + _talk(people, task, FactId(claim_id))
+
+
+def _talk(people: Cast, task: TaskId, claim: FactId) -> list[tuple[Author, Fact]]:
+    admin, member = people.admin, people.member
+    context = b'{"goal":"green"}'
+    offer = Offer(task, claim, BOOT, 3, member.author.id, "agent", context)
+    offered = admin.author.sign([offer])[0].id
+    question = Question(task, claim, BOOT, 4, CREATED_S * 1000, 60_000, b"which?")
+    asked = admin.author.sign([question])[0].id
+    return [
+        (admin.author, offer),
+        (member.author, Accept(task, offered, BOOT, "agent")),
+        (member.author, Decline(task, offered, "agent", b"busy")),
+        (admin.author, question),
+        (member.author, Answer(task, asked, "agent", b"this")),
+        (member.author, Review(task, asked, False, "agent", b"no tests")),
+        (member.author, Release(task, claim, CREATED_S * 1000, b"stuck")),
+    ]

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import inspect
 
 import mesh.core.node.node  # noqa: F401  with it every message is defined
+from mesh.core.claims.exchange_facts import EXCHANGE_CONTEXTS
 from mesh.core.claims.facts import CLAIM_CONTEXTS
 from mesh.core.claims.forgotten import FORGET_CONTEXTS
 from mesh.core.commands import Command
@@ -16,7 +17,9 @@ from mesh.core.wire.envelope import Fact
 from mesh.core.wire.frame import Message
 
 CONTEXTS: list[type[Fact]] = [
-    *(TRUST_CONTEXTS | MEMBERSHIP_CONTEXTS | CLAIM_CONTEXTS | FORGET_CONTEXTS).values()
+    *(
+        TRUST_CONTEXTS | MEMBERSHIP_CONTEXTS | CLAIM_CONTEXTS | FORGET_CONTEXTS | EXCHANGE_CONTEXTS
+    ).values()
 ]
 
 

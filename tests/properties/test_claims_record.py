@@ -12,6 +12,14 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from mesh.core.claims.allocation import claim_rank
+from mesh.core.claims.exchange_facts import (
+    Accept,
+    ExchangeFact,
+    Offer,
+    Question,
+    Release,
+    Review,
+)
 from mesh.core.claims.facts import (
     Attempt,
     AttemptKind,
@@ -22,7 +30,7 @@ from mesh.core.claims.facts import (
     Result,
     Spec,
 )
-from mesh.core.claims.record import Record, derive, history, token_key, token_text
+from mesh.core.claims.record import HELD, Record, derive, history, token_key, token_text
 from mesh.core.claims.rules import check_fact
 from mesh.core.claims.table import Table
 from mesh.core.claims.task_facts import TaskFacts
@@ -42,6 +50,7 @@ EVIDENCE = tuple(
 )
 GENEROUS = ClaimParams(claims_per_epoch_max=64)
 """A story may have one node claim one epoch again and again; the bound is not what is told here."""
+ABOUT = (Claim, Claim, Offer, Question, Result)
 PROPERTY = settings(max_examples=150, deadline=None)
 Item = Verified[Any] | Evidence
 
@@ -55,15 +64,21 @@ class Story:
     """The facts told so far about one task, and how to go on."""
 
     number: int = 1
+    verify: int = 0
     facts: list[Verified[Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.specs = [ANN.spec(self.number, attempts=attempts) for attempts in (2, 3)]
+        self.specs = [
+            ANN.spec(self.number, attempts=attempts, verify=self.verify) for attempts in (2, 3)
+        ]
         self.claims: list[Verified[Claim]] = []
         self.facts.append(self.specs[0])
 
     def tell(self, draw: st.DrawFn) -> None:
-        steps = (self.claim, self.hand_over, self.hand_over, self.take_over, self.say, self.rare)
+        steps = (
+            *(self.claim, self.hand_over, self.hand_over, self.take_over),
+            *(self.say, self.rare, self.talk),
+        )
         fact = draw(st.sampled_from(steps))(draw)
         check_fact(fact, MESH)
         self.facts.append(fact)
@@ -127,11 +142,46 @@ class Story:
             return who.write(replace(who.release(claim).fact, claim=NOWHERE))
         return who.result(claim, draw(st.sampled_from((b"", b"x"))))
 
+    def talk(self, draw: st.DrawFn) -> Verified[Any]:
+        """Return something said about a claim to others, or what somebody says to that."""
+        about = [fact for fact in self.facts if isinstance(fact.fact, ABOUT)]
+        if not about:
+            return self.rare(draw)
+        fact = draw(st.sampled_from(about))
+        who = draw(st.sampled_from(EVERYBODY))
+        match fact.fact:
+            case Claim():
+                own = draw(st.booleans())
+                by = next((one for one in CLAIMANTS if own and one.id == fact.author), who)
+                to = draw(st.sampled_from((None, *CLAIMANTS)))
+                withdrawn, number = draw(st.integers(0, 4)) == 4, draw(st.integers(4, 6))
+                offer = by.offer(fact, to, number=number, withdrawn=withdrawn)
+                return draw(st.sampled_from((offer, by.question(fact, number), by.free(fact))))
+            case Offer():
+                if draw(st.booleans()):
+                    return who.turn_down(fact)
+                return self.take_offered(draw, fact)
+            case Question():
+                return who.answer(fact, timed_out=draw(st.booleans()))
+            case _:
+                return who.review(fact, accepted=draw(st.booleans()))
+
+    def take_offered(self, draw: st.DrawFn, offer: Verified[Offer]) -> Verified[Any]:
+        """Return an accept, with the claim that follows from it beside."""
+        who = draw(st.sampled_from(CLAIMANTS))
+        accept = who.accept(offer, draw(st.sampled_from(("agent", "agent", "other"))))
+        before = next((claim for claim in self.claims if claim.id == offer.fact.claim), None)
+        if before is not None:
+            claim = who.claim(self.specs[0], after=before, because=accept.id)
+            self.facts.append(claim)
+            self.claims.append(claim)
+        return accept
+
 
 @st.composite
 def stories(draw: st.DrawFn, number: int = 1) -> list[Item]:
     """Return facts about one task, and evidence, in any order and with repetitions."""
-    story = Story(number)
+    story = Story(number, draw(st.sampled_from((0, 0, 1))))
     for _ in range(draw(st.sampled_from((1, 4, 8, 12)))):
         story.tell(draw)
     proofs = draw(st.lists(st.sampled_from(EVIDENCE), max_size=4))
@@ -190,11 +240,72 @@ def oracle_valid(
     reason, proof = held.get(fact.because), evidence.get(fact.because)
     if proof is not None:
         return proof.subject == before.author and proof.ended_boot >= before.fact.boot
+    if reason is not None and isinstance(reason.fact, ExchangeFact):
+        return oracle_exchanged(claim, before, reason, held)
     if reason is None or reason.author != before.author:
         return False
     if isinstance(reason.fact, Progress):
         return reason.fact.claim == before.id and reason.fact.state == ProgressState.RELEASED
     return isinstance(reason.fact, Attempt) and reason.fact.claim == before.id
+
+
+def oracle_exchanged(
+    claim: Verified[Claim],
+    before: Verified[Claim],
+    reason: Verified[Any],
+    held: dict[FactId, Verified[Any]],
+) -> bool:
+    """Whether one claim may follow another because of what somebody said."""
+    if isinstance(reason.fact, Accept):
+        offer = held.get(reason.fact.offer)
+        return (
+            offer is not None
+            and isinstance(offer.fact, Offer)
+            and offer.fact.claim == before.id
+            and offer.author == before.author
+            and not offer.fact.withdrawn
+            and offer.fact.to in (None, reason.author)
+            and reason.author == claim.author
+            and reason.fact.agent == claim.fact.agent
+        )
+    return oracle_ended(before, reason, held)
+
+
+def oracle_ended(
+    claim: Verified[Claim], reason: Verified[Any], held: dict[FactId, Verified[Any]]
+) -> bool:
+    """Whether a claim is over by somebody's release or refusing review."""
+    if isinstance(reason.fact, Release):
+        submitters = [fact.author for fact in held.values() if isinstance(fact.fact, Spec)]
+        may = reason.author in (*submitters, claim.author) or is_admin(reason.author)
+        return may and reason.fact.claim == claim.id
+    if not isinstance(reason.fact, Review) or reason.fact.accepted:
+        return False
+    result = held.get(reason.fact.result)
+    return (
+        result is not None
+        and isinstance(result.fact, Result)
+        and result.fact.claim == claim.id
+        and result.author == claim.author
+        and reason.author != result.author
+        and claim.fact.spec in held
+        and held[claim.fact.spec].fact.verify > 0
+    )
+
+
+def oracle_accepted(
+    result: Verified[Result], claim: Verified[Claim], held: dict[FactId, Verified[Any]]
+) -> bool:
+    by = {
+        said.author
+        for said in held.values()
+        if isinstance(said.fact, Review)
+        and said.fact.accepted
+        and said.fact.result == result.id
+        and said.author != result.author
+    }
+    wanted: int = held[claim.fact.spec].fact.verify
+    return len(by) >= wanted
 
 
 def oracle_results(
@@ -207,6 +318,7 @@ def oracle_results(
         if isinstance(fact.fact, Result)
         and fact.fact.claim == claim.id
         and fact.author == claim.author
+        and oracle_accepted(fact, claim, held)
     ]
 
 
@@ -309,6 +421,8 @@ def test_a_live_owner_cannot_be_robbed_by_others(items: list[Item]) -> None:
             assert claim.because is not None
             robbed = by_id[claim.supersedes].author
             said, proof = by_id.get(claim.because), evidence.get(claim.because)
+            if said is not None and isinstance(said.fact, ExchangeFact):
+                continue
             assert (said.author if said else proof and proof.subject) == robbed
 
 
@@ -324,7 +438,8 @@ def test_state_and_claimable_agree(items: list[Item]) -> None:
     assert record.claimable == (
         record.spec is not None and not closed and ended and record.attempts_left
     )
-    assert (record.state is TaskState.WORKING) == (not closed and not ended)
+    assert (record.holder is not None) == (not closed and not ended)
+    assert (record.state in HELD) == (record.holder is not None)
     assert record.attempts_used <= record.starts
 
 
@@ -393,7 +508,7 @@ def check_indexes(table: Table) -> None:
         owned = {
             record.task
             for record in records
-            if record.state is TaskState.WORKING and record.owner
+            if record.is_worked_on and record.owner
             if record.owner.fact.author == who.id
         }
         assert set(table.owned_by(who.id)) == owned

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 from mesh.core.claims.allocation import score_of
 from mesh.core.claims.capability import score as tags_met
+from mesh.core.claims.exchange_views import moment
 from mesh.core.claims.facts import Allocation, Spec
 from mesh.core.claims.ledger import Ledger
 from mesh.core.claims.record import Record
-from mesh.core.claims.views import time_text
 from mesh.core.effects import Json
 from mesh.core.identity import NodeId, TaskId, task_text
 from mesh.core.instants import Instant, Now, later
@@ -63,7 +63,7 @@ class Auctions:
             "kind": spec.kind,
             "prefers": dict(spec.prefers),
             "window_s": bid_window_s(spec, self.ledger.parts.params),
-            "created_at": time_text(spec.created_ms),
+            "created_at": moment(spec.created_ms),
         }
         outbox.notify("task.auction", body)
         for client in self.ledger.sessions.attached(spec.kind):

@@ -19,7 +19,6 @@ from mesh.core.claims.timers import TimerName
 from mesh.core.errors import LocalError
 from mesh.core.identity import TaskId
 from mesh.core.instants import Instant, Now, later
-from mesh.core.snapshot import TaskState
 
 TURN_S = 0.5
 """Nodes learn of a death at different moments, and nobody waits for this: turns are long."""
@@ -69,7 +68,7 @@ class Burying:
 
     def _orphan(self, record: Record) -> Orphan | None:
         owner = record.owner
-        if record.spec is None or record.state is not TaskState.WORKING or record.attempts_left:
+        if record.spec is None or not record.is_worked_on or record.attempts_left:
             return None
         assert owner is not None
         if owner.fact.author == self.ledger.self_id:

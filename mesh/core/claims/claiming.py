@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from mesh.core.claims.choosing import Choice, Choosing
-from mesh.core.claims.facts import Progress, ProgressState
+from mesh.core.claims.facts import Claim, Progress, ProgressState, TaskFact
 from mesh.core.claims.ledger import Ledger
 from mesh.core.claims.limits import rival
 from mesh.core.claims.openings import Opening, Openings
@@ -30,6 +30,7 @@ from mesh.core.errors import LocalError
 from mesh.core.gossip.vocabulary import PushNumber, Want
 from mesh.core.identity import NodeId, TaskId
 from mesh.core.instants import Instant, Now, later
+from mesh.core.wire.envelope import Verified
 
 CEILING_LOW_S = 0.001
 CLI_AGENT = "cli"
@@ -203,11 +204,15 @@ class Claiming:
             self.evaluate(now, task)
             self._wait(now, waiter)
             return
+        self.claim_now(now, waiter, record, opening)
+
+    def claim_now(self, now: Now, waiter: ClaimWaiter, record: Record, opening: Opening) -> None:
+        """Claim a task by the right that an opening gives."""
         try:
             self._publish_claim(now, waiter, record, opening)
         except LocalError as full:
             self.ledger.refuse(now, waiter.asker, full, had_effect=False)
-        self.evaluate(now, task)
+        self.evaluate(now, record.task)
 
     def _publish_claim(
         self, now: Now, waiter: ClaimWaiter, record: Record, opening: Opening
@@ -218,7 +223,9 @@ class Claiming:
         fact, cited = self.openings.draft(record, opening, waiter.agent, score)
         if opening.ended is not None:
             ledger.count("takeovers")
-        push, (claim,) = ledger.publish(now, [fact], Want.RECEIPT, cited)
+        facts: list[TaskFact] = [fact] if opening.ahead is None else [opening.ahead, fact]
+        push, published = ledger.publish(now, facts, Want.RECEIPT, cited)
+        claim: Verified[Claim] = published[-1]
         handle = new_handle(parts.rng)
         holding = Holding(
             key=handle_key(handle),
@@ -345,7 +352,7 @@ class Claiming:
             return
         holding.phase = Phase.OWNED
         holding.waiter = None
-        self.ledger.mark([holding.task])  # its run limit is counted from here on
+        self.ledger.mark([holding.task])  # its limits are counted from here on
         self.ledger.count("settled")
         record = self.ledger.known(holding.task)
         owned = held_view(self.ledger, record, holding.claim, holding.handle, "owned")

@@ -17,6 +17,7 @@ from mesh.core.claims.claiming import Claiming
 from mesh.core.claims.dependencies import Dependents
 from mesh.core.claims.dominance import dominating_ids, outraced, pushed_off
 from mesh.core.claims.ending import Ending
+from mesh.core.claims.exchanging import Exchanging
 from mesh.core.claims.garbage import Garbage
 from mesh.core.claims.ledger import DeskParts, Ledger, Liveness, TaskGossip, wall_ms
 from mesh.core.claims.limits import Limits
@@ -35,6 +36,9 @@ from mesh.core.claims.writing import Writing
 from mesh.core.commands import (
     AgentAttach,
     Command,
+    ExchangeWrite,
+    TaskAccept,
+    TaskAwaitAnswer,
     TaskCancel,
     TaskClaim,
     TaskComplete,
@@ -59,7 +63,8 @@ from mesh.core.wire.envelope import Verified
 __all__ = ["Desk", "DeskParts", "Liveness", "TaskGossip"]
 
 NAME_BYTES_MAX = 64
-Idempotent = TaskSubmit | TaskClaim | TaskComplete | TaskFail | TaskRelease | TaskCancel
+Closing = TaskComplete | TaskFail | TaskRelease | TaskCancel
+Idempotent = TaskSubmit | TaskClaim | Closing | ExchangeWrite
 Durable = Idempotent | TaskStart | TaskResume
 
 
@@ -82,6 +87,7 @@ class Desk:
         self.garbage = Garbage(self._ledger)
         self._ledger.forgetters += [self._dependents.forget, self._ending.forget]
         self._queries = Queries(self._ledger, self.garbage)
+        self._exchanging = Exchanging(self._ledger, self._claiming, self._writing)
         self._ends_known: dict[OwnerSession, tuple[str, Instant]] = {}
         self._started = False
         self._kinds: tuple[str, ...] = ()
@@ -218,6 +224,7 @@ class Desk:
         """The host slept: claims are suspended until the mesh has been heard again."""
         self.start(now)
         self._waking.handle_suspend(now)
+        self._exchanging.reporting.handle_suspend(now)
         self._finish(now)
 
     def handle_timeout(self, now: Now) -> None:
@@ -268,7 +275,7 @@ class Desk:
         if answer is None:
             return False
         self._ledger.count("repeated")
-        if isinstance(command, TaskClaim) and isinstance(answer.result, dict):
+        if isinstance(command, TaskClaim | TaskAccept) and isinstance(answer.result, dict):
             handle = str(answer.result["handle"])
             if self._ledger.sessions.is_live(handle):
                 self._returning.resume(now, asker, handle)
@@ -299,7 +306,7 @@ class Desk:
             case TaskCancel():
                 self._writing.cancel(now, asker, command)
             case _:
-                return False
+                return self._exchanging.write(now, asker, command)
         return True
 
     def _ask(self, now: Now, asker: Asker, command: Command) -> None:
@@ -316,6 +323,8 @@ class Desk:
                 self._ledger.answer(now, asker, self._queries.list(now, command))
             case TaskHistory():
                 self._ledger.answer(now, asker, self._queries.history(command))
+            case TaskAwaitAnswer():
+                self._exchanging.asking.wait(now, asker, command)
             case _:
                 raise AssertionError(f"{type(command).__name__} is not for the desk")
 
@@ -365,8 +374,8 @@ class Desk:
                 self._parts.outbox.commit(*rows)
             case "garbage":
                 self.garbage.handle_due(now)
-            case purpose:
-                raise AssertionError(purpose)
+            case _:
+                self._exchanging.handle_due(now, due)
 
     def _finish(self, now: Now) -> None:
         """Look at what changed until nothing is left to do."""
@@ -392,6 +401,7 @@ class Desk:
         self._claiming.check_slots(now, record)
         self._ledger.mark(self._limits.touched_by(record))
         self._ledger.mark(self._dependents.touched_by(record))
+        self._exchanging.evaluate(now, record)
         self._show(now, record, silent=False)
         if record.state in TERMINAL:
             self._claiming.refuse_finished(now, record)

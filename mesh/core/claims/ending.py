@@ -85,7 +85,7 @@ class Ending:
     def _may_cancel(self, record: Record) -> bool:
         me, owner = self.ledger.self_id, record.owner
         assert record.spec is not None
-        owns = owner is not None and owner.fact.author == me and record.state is TaskState.WORKING
+        owns = owner is not None and owner.fact.author == me and record.holder is not None
         return owns or any(spec.author == me for spec in (record.spec, *record.others))
 
     def _turn(self, now: Now, record: Record, opening: Opening | None) -> Instant:

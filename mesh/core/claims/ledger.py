@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mesh.core.claims.board import Board
+from mesh.core.claims.exchange_views import announcement
 from mesh.core.claims.facts import Capability, Claim, Evidence, Spec, TaskFact
 from mesh.core.claims.record import Record, nobody
 from mesh.core.claims.requests import Answer, Asker, Requests
@@ -141,6 +142,8 @@ class Ledger:
     """Why nothing can be promised now: a commit failed, and is not yet made up for."""
     forgetters: list[Callable[[TaskId], object]] = field(default_factory=list)
     """What each part of the desk does when a task is let go of, so that nothing of it is left."""
+    asked: dict[FactId, TaskId] = field(default_factory=dict)
+    """Open questions of this node."""
     samples: Samples = field(init=False)
     sessions: Sessions = field(init=False)
     requests: Requests = field(init=False)
@@ -194,6 +197,11 @@ class Ledger:
         push = self.parts.gossip.publish(now, Family.TASKS, [*cited, *verified], want)
         return push, verified
 
+    def said_already(self, fact: TaskFact) -> bool:
+        """Whether this node has said exactly this before."""
+        id_ = self.parts.author.draft(fact).id
+        return self.parts.gossip.holds(Family.TASKS, id_)
+
     def _check_facts_left(self, facts: Sequence[TaskFact]) -> None:
         """Begin nothing new while there is just enough room to end what was begun."""
         high = self.parts.params.facts_per_author_max
@@ -221,6 +229,9 @@ class Ledger:
         """Remember when a fact was first seen here."""
         if fact.id in self.sightings:
             return
+        heard = announcement(fact)
+        if heard is not None:
+            self.parts.outbox.notify(*heard)
         self.sightings[fact.id] = wall_ms(now)
         if len(self.sightings) > self.parts.params.sightings_max:
             del self.sightings[next(iter(self.sightings))]

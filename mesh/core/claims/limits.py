@@ -18,7 +18,6 @@ from mesh.core.claims.record import Record
 from mesh.core.claims.scheduling import order_key
 from mesh.core.claims.table import Table
 from mesh.core.identity import NodeId, TaskId
-from mesh.core.snapshot import TaskState
 from mesh.core.wire.envelope import Verified
 
 OPEN_AHEAD = 8
@@ -36,7 +35,7 @@ def standing(record: Record) -> Standing:
 
 def slot_of(record: Record) -> int | None:
     """Return the slot that a task takes up: the one its owner claimed, while it is worked on."""
-    if record.state is not TaskState.WORKING or record.owner is None:
+    if record.owner is None or not record.is_worked_on:
         return None
     return record.owner.fact.fact.slot
 

@@ -8,17 +8,24 @@ from mesh.core.claims.auction import Auctions, is_auction
 from mesh.core.claims.board import OwnerSession
 from mesh.core.claims.capability import meets
 from mesh.core.claims.dependencies import blocking
-from mesh.core.claims.facts import Claim, Spec
+from mesh.core.claims.facts import Claim, Spec, TaskFact
 from mesh.core.claims.ledger import Ledger
 from mesh.core.claims.limits import Limits, free_slots
 from mesh.core.claims.record import Record
 from mesh.core.claims.scheduling import order_key, ready_at, too_late_at
-from mesh.core.claims.takeover import Ended, evidence_of, free_at, retry_delay_s, session_boot
+from mesh.core.claims.takeover import (
+    Ended,
+    decline_delay_s,
+    evidence_of,
+    free_at,
+    put_off_s,
+    retry_delay_s,
+    session_boot,
+)
 from mesh.core.claims.timers import TimerName
 from mesh.core.claims.views import TERMINAL
 from mesh.core.identity import FactId, NodeId, TaskId
 from mesh.core.instants import NEVER, Instant, Now, later
-from mesh.core.snapshot import TaskState
 from mesh.core.wire.envelope import Verified
 
 NONCE_BYTES = 8
@@ -36,6 +43,8 @@ class Opening:
     """Set when the reason is a membership fact, which is published with the claim."""
     until: Instant = NEVER
     """Until when: an owner in an auction may be outbid for a while."""
+    ahead: TaskFact | None = None
+    """Set when the reason is still to be said, in the same push."""
 
 
 @dataclass(slots=True)
@@ -91,11 +100,15 @@ class Openings:
             return Opening(now.instant, 1)
         if owner.ended_by is not None:
             params = self.ledger.parts.params
-            delay_s = retry_delay_s(owner, spec, record.attempts_used, params)
+            delay_s = max(
+                retry_delay_s(owner, spec, record.attempts_used, params),
+                decline_delay_s(record.claims, self.ledger.self_id, spec, params),
+                put_off_s(record.exchange.releases, owner.fact.id, now.wall),
+            )
             free = later(now.instant, delay_s)
             at = self.ledger.board.retry_at(record.task, owner.fact.id, free)
             return Opening(at, record.epoch + 1, owner.fact.id, owner.ended_by)
-        if owner.fact.author == self.ledger.self_id:
+        if owner.fact.author == self.ledger.self_id or record.in_review:
             return None
         ended = self.ledger.parts.liveness.ended(owner.fact.author, session_boot(owner))
         if ended is None:
@@ -150,7 +163,7 @@ class Openings:
 
     def _foreign_owner(self, record: Record) -> OwnerSession | None:
         owner = record.owner
-        if record.state is not TaskState.WORKING or owner is None:
+        if owner is None or not record.is_worked_on:
             return None
         if owner.fact.author == self.ledger.self_id:
             return None
@@ -176,6 +189,8 @@ class Openings:
             cited.append(proof)
             presence = proof.id
         slots = free_slots(parts.table, spec) or [0]
+        if opening.ahead is not None and record.owner is not None:
+            slots = [record.owner.fact.fact.slot or 0]  # it is handed over with the task
         claim = Claim(
             task=record.task,
             spec=record.spec.id,

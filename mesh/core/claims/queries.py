@@ -19,6 +19,9 @@ from mesh.core.identity import task_text
 from mesh.core.instants import Now, later
 from mesh.core.snapshot import TaskState
 
+DEAD_LETTER = {"dead": TaskState.FAILED.value}
+"""Another word for a state: the tasks whose attempts are used up."""
+
 
 @dataclass(slots=True)
 class Queries:
@@ -33,7 +36,8 @@ class Queries:
 
     def list(self, now: Now, command: TaskList) -> Json:
         """Return the tasks of a kind or in a state, oldest first."""
-        if command.state is not None and command.state not in set(TaskState):
+        state = DEAD_LETTER.get(command.state or "", command.state)
+        if state is not None and state not in set(TaskState):
             raise LocalError(
                 "unknown_state",
                 f"no task is ever {command.state!r}",
@@ -44,7 +48,7 @@ class Queries:
             assert record.spec is not None
             if command.kind is not None and record.spec.fact.kind != command.kind:
                 continue
-            if command.state is not None and record.state.value != command.state:
+            if state is not None and record.state.value != state:
                 continue
             if len(tasks) >= command.limit:
                 break

@@ -14,6 +14,8 @@ from typing import Any
 
 from mesh.core.claims.allocation import score_of
 from mesh.core.claims.capability import is_proven
+from mesh.core.claims.exchange import NOTHING_SAID, Chapter, Exchange, Talk
+from mesh.core.claims.exchange_facts import ExchangeFact, Review
 from mesh.core.claims.facts import (
     Allocation,
     Attempt,
@@ -52,8 +54,10 @@ class ClaimView:
     attempt: Verified[Attempt] | None
     result: Verified[Result] | None
     ended_by: FactId | None
-    """The task fact with which the author gave the claim up: released, or an attempt."""
+    """What ended the claim: its author's release or attempt, an operator's release, or a review."""
     released: bool
+    checkpoint: Verified[Progress] | None = None
+    """The newest progress that says where a later attempt may go on from."""
 
     @property
     def used(self) -> bool:
@@ -87,11 +91,35 @@ class Record:
     """Results of valid claims that another result outranks, rising."""
     cancel: Verified[Cancel] | None
     """The least that counts; a completed task keeps its result all the same."""
+    exchange: Exchange = NOTHING_SAID
+    """Offers, questions, reviews and releases."""
 
     @property
     def canceled(self) -> bool:
         """Whether a cancel counts."""
         return self.cancel is not None
+
+    @property
+    def holder(self) -> ClaimView | None:
+        """The owner while the task is in its hands; None before and after."""
+        return self.owner if self.state in HELD else None
+
+    @property
+    def in_review(self) -> bool:
+        """Whether the owner has done its part, and others have to accept its result."""
+        holder = self.holder
+        return holder is not None and holder.result is not None
+
+    @property
+    def is_worked_on(self) -> bool:
+        """Whether the owner has still to do its part."""
+        return self.holder is not None and not self.in_review
+
+    @property
+    def checkpoint(self) -> Verified[Progress] | None:
+        """The newest checkpoint of the greatest token that has one."""
+        kept = [view.checkpoint for view in self.claims if view.valid and view.checkpoint]
+        return kept[-1] if kept else None
 
     @property
     def attempts_left(self) -> bool:
@@ -107,6 +135,9 @@ class Record:
     def claimable(self) -> bool:
         """Whether the facts about the task alone leave it open to be claimed."""
         return self.state is TaskState.SUBMITTED and self.attempts_left
+
+
+HELD = (TaskState.WORKING, TaskState.INPUT_REQUIRED)
 
 
 def nobody(_node: NodeId) -> bool:
@@ -132,10 +163,11 @@ def history(facts: TaskFacts) -> tuple[Verified[Any], ...]:
     Claims stand by token; the order is a function of the set, like everything here.
     """
     heap = _Heap(facts)
+    heap.sort_talk()
     told: list[Verified[Any]] = sorted(heap.specs.values(), key=_by_id)
     for claim in heap.claims:
         said = heap.said.pop(claim.signed.id, [])
-        told += [claim, *sorted(said, key=_by_chapter)]
+        told += [claim, *sorted(said, key=heap.by_chapter)]
     told += sorted(heap.cancels, key=_by_id)
     stray = [verified for said in heap.said.values() for verified in said]
     return (*told, *sorted(stray, key=_by_id))
@@ -147,7 +179,7 @@ def derive(
     is_admin: Callable[[NodeId], bool] = nobody,
 ) -> Record:
     """Return the record of a task: a pure function of these sets, whatever their order."""
-    heap = _Heap(facts)
+    heap = _Heap(facts, is_admin)
     heap.validate(evidence)
     views = tuple(heap.view(claim) for claim in heap.claims)
     valid = [view for view in views if view.valid]
@@ -159,19 +191,30 @@ def derive(
     winner = results[-1] if results else None
     cancel = heap.cancel(is_admin) if heap.cancels else None
     spent = spec is not None and attempts_used >= spec.fact.max_attempts
+    exchange = heap.talk.exchange()
+    waits = owner is not None and (
+        owner.result is not None or bool(exchange.open_questions(owner.fact.id))
+    )
     return Record(
         task=facts.task,
         spec=spec,
         others=tuple(specs[1:]),
         claims=views,
         owner=owner,
-        state=_state(owner, completed=winner is not None, canceled=cancel is not None, spent=spent),
+        state=_state(
+            owner,
+            completed=winner is not None,
+            canceled=cancel is not None,
+            spent=spent,
+            waits=waits,
+        ),
         epoch=owner.fact.fact.epoch if owner else 0,
         starts=len([view for view in valid if view.started]),
         attempts_used=attempts_used,
         winner=winner,
         superseded=tuple(results[:-1]),
         cancel=cancel,
+        exchange=exchange,
     )
 
 
@@ -188,14 +231,9 @@ def _by_number(progress: Verified[Progress]) -> tuple[int, int, FactId]:
     return (progress.fact.boot, progress.fact.number, progress.signed.id)
 
 
-def _by_chapter(said: Verified[Any]) -> tuple[int, int, int, FactId]:
-    fact = said.fact
-    if isinstance(fact, Progress):
-        return (0, fact.boot, fact.number, said.signed.id)
-    return (1 if isinstance(fact, Attempt) else 2, 0, 0, said.signed.id)
-
-
-def _state(owner: ClaimView | None, *, completed: bool, canceled: bool, spent: bool) -> TaskState:
+def _state(
+    owner: ClaimView | None, *, completed: bool, canceled: bool, spent: bool, waits: bool = False
+) -> TaskState:
     if completed:
         return TaskState.COMPLETED
     if canceled:
@@ -203,7 +241,7 @@ def _state(owner: ClaimView | None, *, completed: bool, canceled: bool, spent: b
     if owner is None:
         return TaskState.SUBMITTED
     if owner.ended_by is None:
-        return TaskState.WORKING
+        return TaskState.INPUT_REQUIRED if waits else TaskState.WORKING
     return TaskState.FAILED if spent else TaskState.SUBMITTED
 
 
@@ -216,14 +254,19 @@ class _Heap:
     """The facts of one task, sorted out by kind; claims by token."""
 
     facts: TaskFacts
+    is_admin: Callable[[NodeId], bool] = nobody
     specs: dict[FactId, Verified[Spec]] = field(default_factory=dict)
     claims: list[Verified[Claim]] = field(default_factory=list)
     said: dict[FactId, list[Verified[Any]]] = field(default_factory=dict)
     """Progress, attempts and results by the claim that they cite, whoever wrote them."""
     cancels: list[Verified[Cancel]] = field(default_factory=list)
     valid: dict[FactId, Verified[Claim]] = field(default_factory=dict)
+    talk: Talk = field(init=False)
+    ends: dict[FactId, list[Verified[Any]]] = field(init=False)
+    """By claim: what others may say to end it."""
 
     def __post_init__(self) -> None:
+        self.talk = Talk(self.facts, self.specs, self.is_admin)
         for verified in self.facts:
             fact = verified.fact
             if isinstance(fact, Spec):
@@ -232,9 +275,27 @@ class _Heap:
                 self.claims.append(verified)
             elif isinstance(fact, Cancel):
                 self.cancels.append(verified)
+            elif isinstance(fact, ExchangeFact):
+                self.talk.said.append(verified)
             else:
                 self.said.setdefault(fact.claim, []).append(verified)
         self.claims.sort(key=_by_token)
+        self.ends = self.talk.ends_by_claim()
+
+    def sort_talk(self) -> None:
+        """Put what was said to others beside what the authors of claims have said."""
+        for verified in self.talk.said:
+            claim = self.talk.claim_of(verified) or verified.id
+            self.said.setdefault(claim, []).append(verified)
+
+    def by_chapter(self, said: Verified[Any]) -> Chapter:
+        """Return the place of a fact among those about one claim."""
+        fact, id_ = said.fact, said.signed.id
+        if isinstance(fact, ExchangeFact):
+            return self.talk.chapter(said)
+        if isinstance(fact, Progress):
+            return (0, fact.boot, fact.number, 0, id_)
+        return (1 if isinstance(fact, Attempt) else 2, 0, 0, 0, id_)
 
     def validate(self, evidence: Mapping[FactId, Evidence]) -> None:
         """Find the valid claims; epochs rise, so what a claim supersedes was judged before it."""
@@ -255,7 +316,7 @@ class _Heap:
             return False
         reason = self.facts.get(fact.because)
         if reason is not None:
-            return _ends(reason, before)
+            return _ends(reason, before) or self.talk.ends(reason, before, claim)
         proof = evidence.get(fact.because)
         return (
             proof is not None
@@ -284,7 +345,7 @@ class _Heap:
         progress: list[Verified[Progress]] = []
         attempts: list[Verified[Attempt]] = []
         results: list[Verified[Result]] = []
-        for said in self.said[id_]:
+        for said in self.said.get(id_, ()):
             if said.author != claim.author:
                 continue
             if isinstance(said.fact, Progress):
@@ -295,7 +356,10 @@ class _Heap:
                 results.append(said)
         states = [said.fact.state for said in progress]
         released = [said for said in progress if said.fact.state == ProgressState.RELEASED]
-        ended_by = _least([*released, *attempts])
+        by_others = self.ends.get(id_, [])
+        let_go = any(not isinstance(end.fact, Review) for end in by_others)
+        ended_by = _least([*released, *attempts, *by_others])
+        kept = [said for said in progress if said.fact.checkpoint or said.fact.checkpoint_blob]
         return ClaimView(
             fact=claim,
             valid=valid,
@@ -304,7 +368,8 @@ class _Heap:
             attempt=_least(attempts),
             result=_least(results),
             ended_by=ended_by.signed.id if ended_by else None,
-            released=bool(released),
+            released=bool(released) or let_go,
+            checkpoint=max(kept, key=_by_number) if kept else None,
         )
 
     def results(self, valid: Iterable[ClaimView]) -> list[Verified[Result]]:
@@ -316,7 +381,9 @@ class _Heap:
                 mine = [
                     said
                     for said in self.said[claim.signed.id]
-                    if isinstance(said.fact, Result) and said.author == claim.author
+                    if isinstance(said.fact, Result)
+                    and said.author == claim.author
+                    and self.talk.is_accepted(said, claim)
                 ]
                 found += sorted(mine, key=_by_id, reverse=True)
         return found

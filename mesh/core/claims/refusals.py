@@ -29,6 +29,8 @@ def lost_body(record: Record, token: str, reason: str | None = None) -> dict[str
         pass
     elif record.state is TaskState.CANCELED:
         reason = "canceled"
+    elif (reason_given := _ended_by_others(record, token)) is not None:
+        reason = reason_given
     elif record.state in TERMINAL or by_token is None or by_token[:8] != token[:8]:
         reason = "superseded"  # a later epoch, or somebody's result
     else:
@@ -40,6 +42,23 @@ def lost_body(record: Record, token: str, reason: str | None = None) -> dict[str
         "by_token": by_token,
         "reason": reason,
     }
+
+
+def _ended_by_others(record: Record, token: str) -> str | None:
+    """Return how a claim was ended by somebody's word, if it was."""
+    lost = next((view for view in record.claims if token_text(view.fact) == token), None)
+    if lost is None:
+        return None
+    if any(release.fact.claim == lost.fact.id for release in record.exchange.releases):
+        return "released"
+    accepts = [
+        said.id
+        for offer in record.exchange.offers
+        if offer.fact.fact.claim == lost.fact.id
+        for said in offer.accepts
+    ]
+    taken = any(view.valid and view.fact.fact.because in accepts for view in record.claims)
+    return "handed_over" if taken else None
 
 
 def claim_lost(record: Record, name: NodeName) -> LocalError:
@@ -82,7 +101,7 @@ def not_open(record: Record, name: NodeName) -> LocalError:
     if record.state in TERMINAL:
         return already_finished(record)
     text, owner = task_text(record.task), record.owner
-    if record.state is TaskState.WORKING and owner is not None:
+    if record.holder is not None and owner is not None:
         return LocalError(
             "already_owned",
             f"task {text} belongs to {name(owner.fact.author)} ({owner.fact.author.hex()}), "

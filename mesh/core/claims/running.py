@@ -14,7 +14,6 @@ from mesh.core.claims.timers import TimerName
 from mesh.core.claims.writing import Writing
 from mesh.core.errors import LocalError
 from mesh.core.instants import Instant, Now, later
-from mesh.core.snapshot import TaskState
 
 RETRY_S = 1.0
 MS = 1000
@@ -31,7 +30,7 @@ class Running:
     def evaluate(self, now: Now, record: Record) -> None:
         """Begin to count for claims that may start."""
         limit_ms = None if record.spec is None else record.spec.fact.run_limit_ms
-        if limit_ms is None or record.state is not TaskState.WORKING:
+        if limit_ms is None or not record.is_worked_on:
             return
         for holding in self.ledger.sessions.of_task(record.task):
             if holding.phase is Phase.OWNED and holding.key not in self._ends:

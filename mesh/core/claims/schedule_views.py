@@ -4,12 +4,13 @@ from mesh.core.claims.auction import bids, is_auction
 from mesh.core.claims.capability import meets
 from mesh.core.claims.choosing import turn_order
 from mesh.core.claims.dependencies import blocking
+from mesh.core.claims.exchange_views import moment
 from mesh.core.claims.facts import Allocation, CancelReason, Claim, ParentPolicy, Spec
 from mesh.core.claims.ledger import Ledger, wall_ms
 from mesh.core.claims.limits import free_slots, running, slot_of
 from mesh.core.claims.record import Record
 from mesh.core.claims.submitting import same_work
-from mesh.core.claims.views import claim_view, time_text
+from mesh.core.claims.views import claim_view
 from mesh.core.effects import Json
 from mesh.core.identity import task_text
 from mesh.core.instants import Now
@@ -24,7 +25,7 @@ def _seconds(ms: int | None) -> float | None:
 
 
 def _time(ms: int | None) -> str | None:
-    return None if ms is None else time_text(ms)
+    return None if ms is None else moment(ms)
 
 
 def spec_view(spec: Spec) -> dict[str, Json]:
@@ -98,7 +99,7 @@ def blocked_on(ledger: Ledger, now: Now, spec: Spec) -> list[Json]:
     if spec.limit is not None and not free_slots(ledger.parts.table, spec):
         found.append({"what": "limit", "key": spec.limit[0], "slots": spec.limit[1]})
     if spec.not_before_ms is not None and spec.not_before_ms > wall_ms(now):
-        found.append({"what": "time", "until": time_text(spec.not_before_ms)})
+        found.append({"what": "time", "until": moment(spec.not_before_ms)})
     return found
 
 
@@ -122,7 +123,7 @@ def held_view(
 ) -> dict[str, Json]:
     """Return what an agent gets in hand with a claim, the results of the parents among it."""
     assert record.spec is not None
-    view = claim_view(record, claim, handle, state)
+    view = claim_view(record, claim, handle, state, ledger.parts.liveness.name)
     spec = view["spec"]
     assert isinstance(spec, dict)
     view["spec"] = spec | spec_view(record.spec.fact)

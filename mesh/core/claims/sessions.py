@@ -70,6 +70,13 @@ class Holding:
     started: bool = False
     progress_number: int = 0
     suspended: bool = False
+    unsaid: tuple[bytes, bytes] | None = None
+    """The note and checkpoint of a report that waits for its turn."""
+
+    def next_number(self) -> int:
+        """Return the number of the next word on the claim in this boot."""
+        self.progress_number += 1
+        return self.progress_number
 
     @property
     def task(self) -> TaskId:

@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
+from mesh.core.claims.exchange_views import moment
 from mesh.core.claims.facts import Spec
-from mesh.core.claims.views import Views, output_view, time_text
+from mesh.core.claims.views import Views, output_view
 from mesh.core.effects import Json, Row
 from mesh.core.identity import NodeId, TaskId, task_text
 from mesh.core.instants import Now
@@ -77,6 +78,6 @@ class SetAside:
             "text": payload["text"],
             "by": kept.author.hex(),
             "name": views.name(NodeId(kept.author)),
-            "created_at": time_text(kept.created_ms),
-            "updated_at": time_text(kept.aside_ms),
+            "created_at": moment(kept.created_ms),
+            "updated_at": moment(kept.aside_ms),
         }

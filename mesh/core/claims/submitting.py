@@ -14,7 +14,7 @@ from mesh.core.claims.facts import (
     Spec,
 )
 from mesh.core.claims.ledger import Ledger, wall_ms
-from mesh.core.claims.texts import entered_base64, entered_bytes, entered_text
+from mesh.core.claims.texts import entered_base64, entered_bytes, entered_ms, entered_text
 from mesh.core.commands import TaskSubmit
 from mesh.core.errors import LocalError
 from mesh.core.identity import TaskId, dot_task_id, keyed_task_id, parse_task_text, task_text
@@ -65,6 +65,7 @@ class Submitting:
             deadline_ms=deadline_ms,
             queue_ttl_ms=_length(command.queue_ttl_s, "queue_ttl_s"),
             run_limit_ms=_length(command.run_limit_s, "run_limit_s"),
+            progress_limit_ms=entered_ms(command.progress_limit_s, "progress_limit_s"),
             parents=self._parents(task, command.after),
             parent_policy=POLICIES[command.on_parent_failure],
             limit=_limit(command.limit),
@@ -72,6 +73,7 @@ class Submitting:
             requires=_capabilities(command.requires, "requires"),
             prefers=_capabilities(command.prefers, "prefers"),
             allocation=ALLOCATIONS[command.allocation],
+            verify=command.verify,
             bid_window_ms=_length(command.bid_window_s, "bid_window_s") or 0,
         )
 

@@ -7,6 +7,7 @@ somebody asks. What a fact adds up to with others is decided in `record.derive` 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from mesh.core.claims.exchange_facts import Release
 from mesh.core.claims.facts import Cancel, Claim, Evidence, TaskFact
 from mesh.core.claims.forgotten import Forgotten
 from mesh.core.claims.held_back import HeldBack
@@ -16,7 +17,6 @@ from mesh.core.claims.task_facts import TaskFacts
 from mesh.core.errors import Refusal, RemoteError
 from mesh.core.identity import FactId, MeshId, NodeId, TaskId
 from mesh.core.params import ClaimParams
-from mesh.core.snapshot import TaskState
 from mesh.core.wire.envelope import Verified
 
 
@@ -109,7 +109,10 @@ class Table:
         return self._evidence.get(id_)
 
     def recheck_admins(self) -> tuple[TaskId, ...]:
-        """Read all cancels again after the set of admins has changed; return what it changed."""
+        """Read cancels and releases again after the set of admins has changed.
+
+        Returns the tasks that it changed.
+        """
         changed = []
         for task in self._with_cancels:
             before = self.record(task)
@@ -206,6 +209,12 @@ class Table:
         """Return how many more facts of one author find room."""
         return self._params.facts_per_author_max - self._counts.get(author, 0)
 
+    def task_room(self, task: TaskId, author: NodeId) -> int:
+        """Return how many more facts of one author about one task find room."""
+        entry = self._entries.get(task)
+        said = 0 if entry is None else entry.facts.count_of(author)
+        return self._params.task_facts_per_author_max - said
+
     def sizes(self) -> tuple[tuple[str, int, int], ...]:
         """Return (name, entries, cap) of what is bounded for the table as a whole."""
         high = self._params.tasks_max
@@ -240,7 +249,7 @@ class Table:
 
     def _index(self, verified: Verified[Any]) -> None:
         fact = verified.fact
-        if isinstance(fact, Cancel):
+        if isinstance(fact, Cancel | Release):
             self._with_cancels[fact.task] = None
         elif isinstance(fact, Claim) and fact.because is not None:
             self._reasons[fact.because] = self._reasons.get(fact.because, 0) + 1
@@ -300,7 +309,7 @@ class Table:
 
     def _file_owner(self, entry: _Entry, record: Record) -> None:
         owner = None
-        if record.state is TaskState.WORKING:
+        if record.is_worked_on:
             assert record.owner is not None
             owner = record.owner.fact.author
         if owner == entry.owner:
@@ -329,7 +338,7 @@ class Table:
 
     def _file_key(self, entry: _Entry, record: Record) -> None:
         key = None
-        if record.state is TaskState.WORKING:
+        if record.is_worked_on:
             assert record.spec is not None
             key = None if record.spec.fact.limit is None else record.spec.fact.limit[0]
         if key == entry.key:

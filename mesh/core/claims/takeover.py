@@ -5,13 +5,15 @@ live, so there is a grace; a node that came back gets a grace in which its agent
 released or failed claim needs none of this: its own fact is the reason.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Protocol
 
+from mesh.core.claims.exchange_facts import Release
 from mesh.core.claims.facts import AttemptKind, Evidence, Spec
 from mesh.core.claims.record import ClaimView
-from mesh.core.identity import Boot, NodeId, TaskId
+from mesh.core.identity import Boot, FactId, NodeId, TaskId
 from mesh.core.instants import Instant, later
 from mesh.core.params import ClaimParams
 from mesh.core.wire.envelope import Verified
@@ -98,6 +100,39 @@ def retry_delay_s(view: ClaimView, spec: Spec, attempts_used: int, params: Claim
     delay_s = spec.backoff_ms / 1000 * float(1 << doublings)
     spread = 1 - JITTER_SHARE * jitter(view.fact.fact.task, view.fact.fact.epoch)
     return min(delay_s, params.backoff_high_s) * spread
+
+
+def decline_delay_s(
+    views: Sequence[ClaimView], node: NodeId, spec: Spec, params: ClaimParams
+) -> float:
+    """Return how long a node leaves a declined task to the others: doubled with each decline there.
+
+    Whoever has not declined it may have it at once.
+    """
+    declined = [
+        view
+        for view in views
+        if view.valid
+        and view.attempt is not None
+        and view.attempt.fact.kind == AttemptKind.DECLINED
+    ]
+    own = sum(view.fact.author == node for view in declined)
+    if not own or declined[-1].fact.id != views[-1].fact.id:
+        return 0.0
+    doublings = min(own - 1, BACKOFF_DOUBLINGS_MAX)
+    last = declined[-1].fact.fact
+    spread = 1 - JITTER_SHARE * jitter(last.task, last.epoch)
+    return min(spec.backoff_ms / 1000 * float(1 << doublings), params.backoff_high_s) * spread
+
+
+def put_off_s(releases: Sequence[Verified[Release]], claim: FactId, wall_s: float) -> float:
+    """Return how long a task rests that its owner has put off when it gave it back."""
+    until_ms = [
+        release.fact.not_before_ms
+        for release in releases
+        if release.fact.claim == claim and release.fact.not_before_ms is not None
+    ]
+    return max(max(until_ms, default=0) / 1000 - wall_s, 0.0)
 
 
 def jitter(task: TaskId, epoch: int) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from mesh.core.claims.exchange_facts import ExchangeFact
 from mesh.core.claims.facts import (
     Attempt,
     Cancel,
@@ -81,6 +82,8 @@ class TaskFacts:
     def missing(self, verified: Verified[Any], evidence: Mapping[FactId, Evidence]) -> list[FactId]:
         """Return what a fact cites and what is held neither here nor, as a reason, as evidence."""
         fact, held = verified.fact, self._held
+        if isinstance(fact, ExchangeFact):
+            return [] if fact.cited in held else [fact.cited]
         if isinstance(fact, Progress | Attempt | Result):
             return [] if fact.claim in held else [fact.claim]
         if isinstance(fact, Cancel):

@@ -5,6 +5,8 @@ from base64 import b64decode
 from mesh.core.errors import LocalError
 from mesh.core.wire.codec import normalise_text
 
+MS_MAX = (1 << 32) - 1
+
 
 def entered_text(text: str, bytes_max: int, what: str) -> str:
     """Return a text in NFC; raises LocalError when it is empty or too long in UTF-8."""
@@ -27,6 +29,31 @@ def entered_bytes(text: str, what: str) -> bytes:
         raise LocalError(
             "bad_text", f"{what}: not a Unicode text", "send valid UTF-8 without lone surrogates"
         ) from None
+
+
+def entered_ms(seconds: float | None, what: str) -> int | None:
+    """Return a duration in milliseconds; raises LocalError when it is none, or too long."""
+    if seconds is None:
+        return None
+    if not 0 < round(seconds * 1000) <= MS_MAX:
+        raise LocalError(
+            "bad_duration",
+            f"{what}: {seconds:g} s, between 0.001 and {MS_MAX // 1000} fit",
+            "give another duration, or leave it out",
+        )
+    return round(seconds * 1000)
+
+
+def fitting_bytes(text: str, bytes_max: int, what: str) -> bytes:
+    """Return a text in UTF-8, possibly empty; raises LocalError when it is too long."""
+    data = entered_bytes(text, what)
+    if len(data) > bytes_max:
+        raise LocalError(
+            "text_too_long",
+            f"{what}: {len(data)} bytes of UTF-8, at most {bytes_max} fit",
+            f"give a shorter {what}",
+        )
+    return data
 
 
 def cut_text(text: str, bytes_max: int, what: str) -> bytes:

@@ -5,19 +5,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mesh.core.claims.facts import Attempt, AttemptKind, Claim, Progress, ProgressState, Result
+from mesh.core.claims.exchange_facts import ExchangeFact
+from mesh.core.claims.exchange_views import (
+    NodeName,
+    checkpoint_view,
+    exchange_details,
+    handoff_view,
+    moment,
+    progress_view,
+    said_view,
+)
+from mesh.core.claims.facts import Attempt, AttemptKind, Claim, Progress, Result
 from mesh.core.claims.record import OVER, Record, token_text
 from mesh.core.effects import Json
 from mesh.core.identity import FactId, NodeId, task_text
-from mesh.core.instants import wall_text
 from mesh.core.snapshot import TaskState
 from mesh.core.wire.envelope import Verified
 
 SHAPE_VERSION = 1
 MODE = "convergent"
 TERMINAL = OVER
-LAST_SHOWN_MS = 253_402_300_799_999
-"""The end of the year 9999: RFC 3339 knows four digits only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +38,6 @@ class Shown:
     """Wall time here when it last changed."""
     copies: int = 1
     """On how many disks the task's last durable write of this node is known to be."""
-
-
-def time_text(wall_ms: int) -> str:
-    """Return a wall time in RFC 3339, UTC."""
-    return wall_text(min(wall_ms, LAST_SHOWN_MS) / 1000)
 
 
 def output_view(output: bytes) -> dict[str, Json]:
@@ -57,14 +59,14 @@ class Views:
     def owner(self, record: Record) -> Json:
         """Return who owns a task, while it is worked on."""
         owner = record.owner
-        if owner is None or record.state is not TaskState.WORKING:
+        if owner is None or record.holder is None:
             return None
         author = owner.fact.author
         return {"node": author.hex(), "agent": owner.fact.fact.agent, "name": self.name(author)}
 
     def token(self, record: Record) -> str | None:
         """Return the token of who owns a task, while it is worked on."""
-        if record.owner is None or record.state is not TaskState.WORKING:
+        if record.owner is None or record.holder is None:
             return None
         return token_text(record.owner.fact)
 
@@ -83,7 +85,7 @@ class Views:
     def task(self, record: Record, shown: Shown | None) -> dict[str, Json]:
         """Return one task in full."""
         spec = record.spec
-        created = None if spec is None else time_text(spec.fact.created_ms)
+        created = None if spec is None else moment(spec.fact.created_ms)
         errors = [view.attempt for view in record.claims if view.attempt is not None]
         superseded: list[Json] = [self.result(record, result) for result in record.superseded]
         return {
@@ -98,12 +100,13 @@ class Views:
             "max_attempts": None if spec is None else spec.fact.max_attempts,
             "copies": 1 if shown is None else shown.copies,
             "created_at": created,
-            "updated_at": created if shown is None else time_text(shown.updated_ms),
+            "updated_at": created if shown is None else moment(shown.updated_ms),
             "result": None if record.winner is None else self.result(record, record.winner),
             "superseded": superseded,
             "starts": record.starts,
             "error": errors[-1].fact.error.decode(errors="replace") if errors else None,
             "note": None if spec is None else spec.fact.note.decode(errors="replace"),
+            **said_view(record, self.name),
         }
 
     def change(self, record: Record) -> dict[str, Json]:
@@ -124,13 +127,15 @@ class Views:
             "author": verified.author.hex(),
             "name": self.name(verified.author),
             "signature_ok": True,
-            "at": None if seen_ms is None else time_text(seen_ms),
+            "at": None if seen_ms is None else moment(seen_ms),
         }
         return view | fact_details(verified)
 
 
-def claim_view(record: Record, claim: Verified[Claim], handle: str, state: str) -> dict[str, Json]:
-    """Return what an agent gets in hand with a claim."""
+def claim_view(
+    record: Record, claim: Verified[Claim], handle: str, state: str, name: NodeName
+) -> dict[str, Json]:
+    """Return what an agent gets in hand with a claim: also what those before it have left."""
     assert record.spec is not None
     spec = record.spec.fact
     others = sum(view.used for view in record.claims if view.valid and view.fact.id != claim.id)
@@ -145,14 +150,21 @@ def claim_view(record: Record, claim: Verified[Claim], handle: str, state: str) 
         "attempt": others + 1,
         "spec": {
             "kind": spec.kind,
-            "created_at": time_text(spec.created_ms),
+            "created_at": moment(spec.created_ms),
             "submitter": record.spec.author.hex(),
             "max_attempts": spec.max_attempts,
             "backoff_s": spec.backoff_ms / 1000,
             "orphan_grace_s": None if grace_ms is None else grace_ms / 1000,
+            "verify": spec.verify,
+            "progress_limit_s": None
+            if spec.progress_limit_ms is None
+            else spec.progress_limit_ms / 1000,
+            "reopens": None if spec.reopens is None else task_text(spec.reopens),
             "note": spec.note.decode(errors="replace"),
         },
         "state": state,
+        "checkpoint": checkpoint_view(record),
+        "handoff": handoff_view(record, name),
     }
 
 
@@ -168,13 +180,16 @@ def fact_details(verified: Verified[Any]) -> dict[str, Json]:
                 "because": None if claim.because is None else claim.because.hex(),
             }
         case Progress() as progress:
-            said = ProgressState(progress.state).name.lower()
-            return {"claim": progress.claim.hex(), "state": said}
+            kept = b64encode(progress.checkpoint).decode() or None
+            view = progress_view(verified) | {"checkpoint": kept}
+            return {"claim": progress.claim.hex(), **view}
         case Attempt() as attempt:
             error = attempt.error.decode(errors="replace")
             ended = AttemptKind(attempt.kind).name.lower()
             return {"claim": attempt.claim.hex(), "outcome": ended, "error": error}
         case Result() as result:
             return {"claim": result.claim.hex(), "digest": result.digest.hex()}
+        case ExchangeFact():
+            return exchange_details(verified)
         case _:
             return {}

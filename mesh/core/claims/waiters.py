@@ -7,7 +7,7 @@ from mesh.core.claims.requests import Asker
 from mesh.core.commands import TaskClaim
 from mesh.core.effects import ClientId
 from mesh.core.errors import LocalError
-from mesh.core.identity import TaskId
+from mesh.core.identity import FactId, TaskId
 from mesh.core.instants import Instant
 from mesh.core.params import ClaimParams
 
@@ -35,7 +35,18 @@ class TaskWaiter:
     deadline: Instant
 
 
-Waiter = ClaimWaiter | TaskWaiter
+@dataclass(frozen=True, slots=True)
+class AnswerWaiter:
+    """A client that waits until a question is answered or timed out."""
+
+    number: int
+    asker: Asker
+    task: TaskId
+    question: FactId
+    deadline: Instant
+
+
+Waiter = ClaimWaiter | TaskWaiter | AnswerWaiter
 Key = TypeVar("Key")
 Held = TypeVar("Held")
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
+from mesh.core.claims.exchange_facts import Release
 from mesh.core.claims.facts import (
     ERROR_BYTES_MAX,
     PAYLOAD_BYTES_MAX,
@@ -15,7 +16,7 @@ from mesh.core.claims.facts import (
     Spec,
     TaskFact,
 )
-from mesh.core.claims.ledger import Ledger, task_name
+from mesh.core.claims.ledger import Ledger, task_name, wall_ms
 from mesh.core.claims.record import token_key, token_text
 from mesh.core.claims.refusals import already_finished, claim_lost, lost_body, not_settled
 from mesh.core.claims.requests import Answer, Asker
@@ -30,8 +31,10 @@ from mesh.core.commands import (
     TaskComplete,
     TaskFail,
     TaskRelease,
+    TaskReopen,
     TaskStart,
     TaskSubmit,
+    TaskWrite,
 )
 from mesh.core.effects import Json
 from mesh.core.errors import LocalError
@@ -73,14 +76,24 @@ class Writing:
         if self.submitting.is_known(spec):
             self._join(now, asker, command, spec)
             return
-        want = self._want(command.copies)
+        self.put_in(now, asker, command, spec, {"task": task_text(spec.task)})
+
+    def put_in(
+        self,
+        now: Now,
+        asker: Asker,
+        command: TaskSubmit | TaskReopen,
+        spec: Spec,
+        body: dict[str, Json],
+    ) -> None:
+        """Publish the spec of a new task, and answer once it has its copies."""
+        want = self.want(command.copies)
         push, (fact,) = self.ledger.publish(now, [spec], want)
         self.submitting.count()
         self.ledger.count("submitted")
         self.ledger.requests.begin(now, asker.key, command)
-        copies = self._copies(now, push, command.copies if want is Want.DURABLE else 1)
-        body: dict[str, Json] = {"task": task_text(spec.task)}
-        self._await_copies(Write(asker, spec.task, body, copies, fact.id))
+        copies = self.copies(now, push, command.copies if want is Want.DURABLE else 1)
+        self.await_copies(Write(asker, spec.task, body, copies, fact.id))
 
     def _join(self, now: Now, asker: Asker, command: TaskSubmit, spec: Spec) -> None:
         """Answer with the task that stands under the same key already."""
@@ -92,7 +105,7 @@ class Writing:
             "differs": held.spec is not None and not same_work(held.spec.fact, spec),
             "copies": 1,
         }
-        self._answer_after_commit(now, asker, command, body)
+        self.answer_after_commit(now, asker, command, body)
 
     def cancel(self, now: Now, asker: Asker, command: TaskCancel) -> None:
         """Say that nobody shall do a task any more."""
@@ -112,7 +125,7 @@ class Writing:
             )
         self.ledger.publish(now, [Cancel(record.task, record.spec.id)])
         self.ledger.count("canceled")
-        self._answer_after_commit(
+        self.answer_after_commit(
             now, asker, command, {"task": command.task, "state": TaskState.CANCELED.value}
         )
 
@@ -121,17 +134,17 @@ class Writing:
     def start(self, now: Now, asker: Asker, command: TaskStart) -> None:
         """Say that work begins; said again, nothing is added."""
         self.ledger.check_room()
-        holding = self._holding(command.handle)
+        holding = self.holding(command.handle)
         body: dict[str, Json] = {
             "task": task_name(holding),
             "token": token_text(holding.claim),
             "started": True,
         }
         if not holding.started:
-            self.ledger.publish(now, self._start_facts(holding))
+            self.ledger.publish(now, self.start_facts(holding))
             self.ledger.count("started")
             holding.started = True
-        self._answer_after_commit(now, asker, command, body)
+        self.answer_after_commit(now, asker, command, body)
 
     def complete(self, now: Now, asker: Asker, command: TaskComplete) -> None:
         """Write the result; the handle has served."""
@@ -142,8 +155,8 @@ class Writing:
         is_late = self._is_late(holding)
         digest = blake2b(output, digest_size=32).digest()
         result = Result(holding.task, holding.claim.id, output, digest)
-        want = self._want(command.copies)
-        facts: list[TaskFact] = [*self._start_facts(holding), result]
+        want = self.want(command.copies)
+        facts: list[TaskFact] = [*self.start_facts(holding), result]
         push, _ = self.ledger.publish(now, facts, want)
         holding.started = True
         self.ledger.count("completed")
@@ -157,7 +170,7 @@ class Writing:
         if is_late:
             body["late"] = True
         wanted = command.copies if want is Want.DURABLE else 1
-        self._await_copies(Write(asker, holding.task, body, self._copies(now, push, wanted)))
+        self.await_copies(Write(asker, holding.task, body, self.copies(now, push, wanted)))
 
     def _is_late(self, holding: Holding) -> bool:
         """Whether a completion comes from an outranked token; raises LocalError if it is refused.
@@ -181,34 +194,43 @@ class Writing:
     def fail(self, now: Now, asker: Asker, command: TaskFail) -> None:
         """End an attempt without a result."""
         self.ledger.check_room()
-        holding = self._holding(command.handle)
+        holding = self.holding(command.handle)
         error = cut_text(command.error, ERROR_BYTES_MAX, "error")
         attempt = Attempt(holding.task, holding.claim.id, AttemptKind.FAILED, error)
-        self.ledger.publish(now, [*self._start_facts(holding), attempt])
+        self.ledger.publish(now, [*self.unsaid_facts(holding), attempt])
         self.ledger.count("failed")
         self.end(holding)
         record = self.ledger.known(holding.task)
         body: dict[str, Json] = {"task": task_name(holding), "state": record.state.value}
-        self._answer_after_commit(now, asker, command, body)
+        self.answer_after_commit(now, asker, command, body)
 
     def release(self, now: Now, asker: Asker, command: TaskRelease) -> None:
         """Give a task back."""
         self.ledger.check_room()
-        holding = self._holding(command.handle, may_settle=True)
-        self.give_up(now, holding)
+        holding = self.holding(command.handle, may_settle=True)
+        put_off = None
+        if command.put_off_s is not None:
+            put_off = wall_ms(now) + round(command.put_off_s * 1000)
+        self.give_up(now, holding, put_off_ms=put_off)
         body: dict[str, Json] = {"task": task_name(holding), "released": True}
-        self._answer_after_commit(now, asker, command, body)
+        self.answer_after_commit(now, asker, command, body)
 
-    def give_up(self, now: Now, holding: Holding, *, lost: bool = False) -> None:
+    def give_up(
+        self, now: Now, holding: Holding, *, lost: bool = False, put_off_ms: int | None = None
+    ) -> None:
         """End a claim without an attempt, or as lost when work on it had begun."""
         fact: TaskFact
+        ahead = self.unsaid_facts(holding) if holding.unsaid is not None else []
         if lost and holding.started:
             fact = Attempt(holding.task, holding.claim.id, AttemptKind.LOST, b"")
             self.ledger.count("attempts_lost")
+        elif put_off_ms is not None:
+            fact = Release(holding.task, holding.claim.id, put_off_ms, b"")
+            self.ledger.count("put_off")
         else:
             fact = self.progress(holding, ProgressState.RELEASED)
             self.ledger.count("released")
-        self.ledger.publish(now, [fact])
+        self.ledger.publish(now, [*ahead, fact])
         askers, holding.askers = holding.askers, []
         record = self.ledger.known(holding.task)
         for asker in askers:
@@ -218,11 +240,9 @@ class Writing:
 
     def time_out(self, now: Now, holding: Holding, error: str) -> None:
         """End an attempt that took too long; its agent is told to stop, and may be late."""
-        attempt = Attempt(
-            holding.task, holding.claim.id, AttemptKind.TIMED_OUT, error.encode()[:ERROR_BYTES_MAX]
-        )
+        end = Attempt(holding.task, holding.claim.id, AttemptKind.TIMED_OUT, error.encode())
         client = holding.client
-        self.ledger.publish(now, [*self._start_facts(holding), attempt])
+        self.ledger.publish(now, [*self.unsaid_facts(holding), end])
         holding.started = True
         self.ledger.count("timed_out")
         self.ledger.timers.cancel(TimerName("grace", holding.key))
@@ -242,17 +262,27 @@ class Writing:
         else:
             self.ledger.close_holding(holding, Phase.ENDED)
 
-    def progress(self, holding: Holding, state: ProgressState) -> Progress:
+    def progress(
+        self, holding: Holding, state: ProgressState, note: bytes = b"", checkpoint: bytes = b""
+    ) -> Progress:
         """Return the next word on a claim in this boot."""
-        holding.progress_number += 1
-        boot = self.ledger.parts.boot
-        return Progress(holding.task, holding.claim.id, boot, holding.progress_number, state, b"")
+        number, boot = holding.next_number(), self.ledger.parts.boot
+        return Progress(holding.task, holding.claim.id, boot, number, state, note, checkpoint)
 
-    def _start_facts(self, holding: Holding) -> list[TaskFact]:
+    def start_facts(self, holding: Holding) -> list[TaskFact]:
         """Return the start that was never said: whoever ends an attempt has begun it."""
         return [] if holding.started else [self.progress(holding, ProgressState.STARTED)]
 
-    def _holding(self, handle: str, *, may_settle: bool = False) -> Holding:
+    def unsaid_facts(self, holding: Holding) -> list[TaskFact]:
+        """Return a start that was never said, and a report that waits for its turn."""
+        unsaid, holding.unsaid = holding.unsaid, None
+        started = self.start_facts(holding)
+        if unsaid is None:
+            return started
+        return [*started, self.progress(holding, ProgressState.RUNNING, *unsaid)]
+
+    def holding(self, handle: str, *, may_settle: bool = False) -> Holding:
+        """Return the claim behind a handle that may be written on; raises LocalError."""
         holding = self.ledger.sessions.find(handle)
         record = self.ledger.known(holding.task)
         if holding.phase is Phase.SETTLING and not may_settle:
@@ -271,20 +301,23 @@ class Writing:
 
     # --- answers
 
-    def _want(self, copies: int) -> Want:
+    def want(self, copies: int) -> Want:
+        """Return whether peers are to confirm that they have a write on disk."""
         return Want.DURABLE if copies > 1 and self.ledger.parts.liveness.alive() else Want.NOTHING
 
-    def _copies(self, now: Now, push: PushNumber, wanted: int) -> Copies:
+    def copies(self, now: Now, push: PushNumber, wanted: int) -> Copies:
+        """Return the wait for so many copies of a push."""
         deadline = later(now.instant, self.ledger.parts.params.copies_wait_s)
         return Copies(push, wanted, deadline)
 
-    def _answer_after_commit(
+    def answer_after_commit(
         self,
         now: Now,
         asker: Asker,
-        command: TaskSubmit | TaskCancel | TaskStart | TaskFail | TaskRelease,
+        command: TaskWrite,
         body: dict[str, Json],
     ) -> None:
+        """Answer a write once it is on this node's disk."""
         self.ledger.requests.begin(now, asker.key, command)
         outbox, waits = self.ledger.parts.outbox, self.ledger.commit_waits
         number = outbox.commit(*self.ledger.requests.expect(asker.key, Answer(body)))
@@ -296,7 +329,8 @@ class Writing:
             number = waits[-1].number
         self.ledger.once_on_disk(number, lambda now: self.ledger.answer(now, asker, body))
 
-    def _await_copies(self, write: Write) -> None:
+    def await_copies(self, write: Write) -> None:
+        """Answer a write once it has its copies, or has waited long enough for them."""
         ledger = self.ledger
         push = write.copies.push
         rows = ledger.requests.expect(write.asker.key, Answer(write.body | {"copies": 1}))

@@ -7,6 +7,7 @@ from typing import Any
 from mesh.core.bucket import Buckets
 from mesh.core.claims.desk import Desk
 from mesh.core.claims.dominance import counts, dominating_ids
+from mesh.core.claims.exchange_facts import EXCHANGE_CONTEXTS
 from mesh.core.claims.facts import CLAIM_CONTEXTS, Evidence, TaskFact
 from mesh.core.claims.forgotten import FORGET_CONTEXTS
 from mesh.core.claims.table import Table
@@ -37,7 +38,7 @@ MEMBER_CONTEXTS: Contexts = TRUST_CONTEXTS | MEMBERSHIP_CONTEXTS
 EVIDENCE_CONTEXTS: Contexts = {
     kind.CONTEXT: kind for kind in (Presence, Verdict, Leave, Revocation)
 }
-TASK_CONTEXTS: Contexts = CLAIM_CONTEXTS | FORGET_CONTEXTS | EVIDENCE_CONTEXTS
+TASK_CONTEXTS: Contexts = CLAIM_CONTEXTS | EXCHANGE_CONTEXTS | FORGET_CONTEXTS | EVIDENCE_CONTEXTS
 BLAMED = (Refusal.BAD_SIGNATURE, Refusal.BAD_KEY)
 
 

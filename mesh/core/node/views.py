@@ -7,11 +7,11 @@ from mesh.core.gossip.gossip import Family
 from mesh.core.identity import TaskId
 from mesh.core.instants import Now
 from mesh.core.node.participant import Participant
-from mesh.core.snapshot import Snapshot, TaskState, TaskView
+from mesh.core.snapshot import Snapshot, TaskView
 
 
 def _owner(record: Record) -> ClaimView | None:
-    return record.owner if record.state is TaskState.WORKING else None
+    return record.holder
 
 
 def task_view(task: TaskId, record: Record) -> TaskView:

@@ -6,6 +6,15 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from mesh.core.claims.allocation import claim_rank
+from mesh.core.claims.exchange_facts import (
+    Accept,
+    Answer,
+    Decline,
+    Offer,
+    Question,
+    Release,
+    Review,
+)
 from mesh.core.claims.facts import (
     Attempt,
     AttemptKind,
@@ -80,6 +89,7 @@ class Scribe:
         after: Verified[Claim] | None = None,
         because: FactId | None = None,
         boot: int = BOOT,
+        agent: str = "agent",
     ) -> Verified[Claim]:
         task = spec.fact.task
         epoch = 1 if after is None else after.fact.epoch + 1
@@ -87,7 +97,7 @@ class Scribe:
         before = after.id if after else None
         number = nonce.to_bytes(8, "big")
         return self.write(
-            Claim(task, spec.id, epoch, rank, Boot(boot), "agent", number, before, because)
+            Claim(task, spec.id, epoch, rank, Boot(boot), agent, number, before, because)
         )
 
     def progress(
@@ -113,6 +123,44 @@ class Scribe:
 
     def cancel(self, spec: Verified[Spec]) -> Verified[Cancel]:
         return self.write(Cancel(spec.fact.task, spec.id))
+
+    def offer(
+        self,
+        claim: Verified[Claim],
+        to: "Scribe | None" = None,
+        *,
+        agent: str = "",
+        number: int = 5,
+        context: bytes = b"",
+        withdrawn: bool = False,
+    ) -> Verified[Offer]:
+        node = None if to is None else to.id
+        fact = Offer(claim.fact.task, claim.id, BOOT, number, node, agent, context, None, withdrawn)
+        return self.write(fact)
+
+    def accept(self, offer: Verified[Offer], agent: str = "agent") -> Verified[Accept]:
+        return self.write(Accept(offer.fact.task, offer.id, BOOT, agent))
+
+    def turn_down(self, offer: Verified[Offer], agent: str = "agent") -> Verified[Decline]:
+        return self.write(Decline(offer.fact.task, offer.id, agent, b"busy"))
+
+    def question(
+        self, claim: Verified[Claim], number: int = 4, limit_ms: int | None = None
+    ) -> Verified[Question]:
+        return self.write(Question(claim.fact.task, claim.id, BOOT, number, 0, limit_ms, b"why?"))
+
+    def answer(self, question: Verified[Question], *, timed_out: bool = False) -> Verified[Answer]:
+        text = b"" if timed_out else b"because"
+        return self.write(Answer(question.fact.task, question.id, "agent", text, timed_out))
+
+    def review(
+        self, result: Verified[Result], accepted: bool = True, agent: str = "agent"
+    ) -> Verified[Review]:
+        return self.write(Review(result.fact.task, result.id, accepted, agent, b""))
+
+    def free(self, claim: Verified[Claim], not_before_ms: int | None = None) -> Verified[Release]:
+        """Return a release, as an operator makes it."""
+        return self.write(Release(claim.fact.task, claim.id, not_before_ms, b""))
 
     def gone(self, *, ended_boot: int = BOOT, mark: bytes = b"e") -> Evidence:
         """Return evidence that this node's boots up to one are over."""

@@ -2,7 +2,8 @@
 
 import pytest
 
-from mesh.core.claims.views import Shown, Views, claim_view, output_view, time_text
+from mesh.core.claims.exchange_views import moment
+from mesh.core.claims.views import Shown, Views, claim_view, output_view
 from mesh.core.identity import NodeId
 from mesh.core.snapshot import TaskState
 from tests.unit.core.claims.scribe import ANN, BOB, CAT, ranked, table_of
@@ -28,7 +29,7 @@ VIEWS = Views(name)
     ],
 )
 def test_times_are_rfc_3339(wall_ms: int, text: str) -> None:
-    assert time_text(wall_ms) == text
+    assert moment(wall_ms) == text
 
 
 def test_output_is_text_only_if_it_is() -> None:
@@ -36,11 +37,29 @@ def test_output_is_text_only_if_it_is() -> None:
     assert output_view(b"\xff") == {"output": "/w==", "text": None}
 
 
+EMPTY: dict[str, object] = {
+    "progress": None,
+    "checkpoint": None,
+    "handoff": None,
+    "questions": [],
+    "reviews": [],
+    "verify": 0,
+    "waits_for": None,
+    "declines": 0,
+    "timeouts": 0,
+    "deaths": 0,
+    "reopens": None,
+    "progress_limit_s": None,
+}
+
+
 def test_a_new_task() -> None:
     spec = ANN.spec(created_ms=CREATED_MS)
     record = table_of(spec).record(spec.fact.task)
     assert record is not None
-    assert VIEWS.task(record, None) == {
+    view = VIEWS.task(record, None)
+    assert view | EMPTY == view
+    assert {name: value for name, value in view.items() if name not in EMPTY} == {
         "id": f"1-7-{ANN.id.hex()}",
         "kind": "build",
         "state": "submitted",
@@ -72,7 +91,7 @@ def test_a_task_under_work_and_what_its_agent_gets() -> None:
     assert str(view["token"]).startswith("00000001-")
     assert (view["copies"], view["starts"], view["attempts"]) == (2, 1, 1)
     assert view["updated_at"] == "2023-11-14T22:13:20.123Z"
-    hand = claim_view(record, claim, "h", "owned")
+    hand = claim_view(record, claim, "h", "owned", VIEWS.name)
     assert hand["attempt"] == 1
     assert hand["payload"] == "aGk="
     assert hand["token"] == view["token"]

@@ -4,6 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from mesh.core.claims.exchange_facts import EXCHANGE_CONTEXTS
 from mesh.core.claims.facts import CLAIM_CONTEXTS
 from mesh.core.claims.forgotten import FORGET_CONTEXTS
 from mesh.core.membership.facts import MEMBERSHIP_CONTEXTS
@@ -20,7 +21,9 @@ from mesh.core.trust.tickets import Entry, Ticket
 from mesh.core.wire.codec import Binary, Flag, Group, Kind, Layout, Many, Maybe, Record, Text, Uint
 from mesh.core.wire.envelope import BATCH_LAYOUT, SIGNED_FACT_LAYOUT, Contexts
 
-CONTEXTS: Contexts = TRUST_CONTEXTS | MEMBERSHIP_CONTEXTS | CLAIM_CONTEXTS | FORGET_CONTEXTS
+CONTEXTS: Contexts = (
+    TRUST_CONTEXTS | MEMBERSHIP_CONTEXTS | CLAIM_CONTEXTS | FORGET_CONTEXTS | EXCHANGE_CONTEXTS
+)
 EXCHANGED: tuple[type[Record], ...] = (
     Introduction,
     JoinAnswer,
