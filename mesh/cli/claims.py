@@ -88,12 +88,6 @@ def add_fail(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=lambda options: _write(options, "task.fail", {"error": options.error}))
 
 
-def add_release(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `mesh task release`."""
-    _add_handle(parser)
-    parser.set_defaults(run=lambda options: _write(options, "task.release", {}))
-
-
 def add_cancel(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mesh task cancel`."""
     parser.add_argument("task", metavar="ID", help="a task id")

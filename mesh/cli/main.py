@@ -28,6 +28,7 @@ COMMANDS = {
     "root": ("mesh.cli.root", "keep, lock, restore and replace the root key of the mesh"),
     "rekey": ("mesh.cli.authority", "give the node of a data directory a new key"),
     "task": ("mesh.cli.tasks", "submit, look at, claim and finish tasks"),
+    "fence": ("mesh.cli.fence", "check tokens where work meets a resource"),
     "work": ("mesh.cli.work", "make any program an agent: run it once per task"),
     "rpc": ("mesh.cli.node", "send one request to the control socket as it is"),
     "doctor": ("mesh.cli.doctor", "find out why it does not work: state, ways, ticket, clock"),

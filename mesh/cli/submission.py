@@ -67,6 +67,8 @@ def add_schedule(parser: argparse.ArgumentParser) -> None:
     add("--deadline", metavar="T|TIME", type=moment, help="canceled at that time, begun or not")
     add("--queue-ttl", metavar="T", type=duration_s, help="canceled if nobody began it so long")
     add("--run-limit", metavar="T", type=duration_s, help="one attempt may take so long")
+    add("--progress-limit", metavar="T", type=duration_s, help="its worker may be silent so long")
+    add("--verify", metavar="N", type=count, help="so many other nodes must accept its result")
     add("--after", metavar="ID", nargs="+", action="extend", help="wait until these tasks are done")
     add(
         "--on-parent-failure",
@@ -107,6 +109,8 @@ def schedule(options: argparse.Namespace) -> dict[str, Any]:
         "deadline": options.deadline,
         "queue_ttl_s": options.queue_ttl,
         "run_limit_s": options.run_limit,
+        "progress_limit_s": options.progress_limit,
+        "verify": options.verify,
         "after": options.after,
         "on_parent_failure": options.on_parent_failure,
         "limit": options.limit,

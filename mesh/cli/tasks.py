@@ -5,7 +5,7 @@ import base64
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mesh.cli import claims, exit_codes
+from mesh.cli import claims, exit_codes, talk
 from mesh.cli.options import add_json, add_quiet, add_socket, connect
 from mesh.cli.output import Output, escape, say, words
 from mesh.cli.submission import add_schedule, schedule
@@ -32,7 +32,15 @@ def add_task(parser: argparse.ArgumentParser) -> None:
         "start": (claims.add_start, "say that work on a claim begins"),
         "complete": (claims.add_complete, "hand in the output of a claim"),
         "fail": (claims.add_fail, "end an attempt without an output"),
-        "release": (claims.add_release, "give a task back; costs no attempt"),
+        "release": (talk.add_release, "give a task back; costs no attempt"),
+        "decline": (talk.add_decline, "give a task back as not for this agent"),
+        "progress": (talk.add_progress, "say how the work on a claim goes"),
+        "handoff": (talk.add_handoff, "hand a task over with its context"),
+        "ask": (talk.add_ask, "ask a question about a claimed task"),
+        "answer": (talk.add_answer, "answer a question, from any node"),
+        "questions": (talk.add_questions, "list open questions"),
+        "verify": (talk.add_verify, "accept or refuse another agent's result"),
+        "reopen": (talk.add_reopen, "submit a task that is over once more"),
         "cancel": (claims.add_cancel, "have nobody do a task any more"),
     }
     subparsers = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True)

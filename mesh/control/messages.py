@@ -149,6 +149,12 @@ def _default_text(field: inspect.Field) -> str | None:
     return msgspec.json.encode(field.default_factory()).decode()
 
 
+_WORDS: dict[type[inspect.Type], str] = {
+    inspect.BoolType: "true or false",
+    inspect.NoneType: "null",
+}
+
+
 def _type_text(kind: inspect.Type) -> str:
     match kind:
         case inspect.Metadata():
@@ -168,10 +174,10 @@ def _type_text(kind: inspect.Type) -> str:
             return f"[{', '.join(_type_text(part) for part in kind.item_types)}]"
         case inspect.LiteralType():
             return " or ".join(f'"{value}"' for value in kind.values)
-        case inspect.BoolType() | inspect.NoneType():
-            return "null" if isinstance(kind, inspect.NoneType) else "true or false"
+        case inspect.StructType():
+            return f"object of {', '.join(field.name for field in kind.fields)}"
         case _:
-            raise AssertionError(f"no words for {kind}")
+            return _WORDS[type(kind)]
 
 
 def _number(bound: float | None) -> str:

@@ -418,7 +418,7 @@ class TaskCertificate(
     task: TaskText
 
 
-NodeCommand = Hello | NodeStatus | NodeInfo | NodeLeave | NodeIdentity
+NodeCommand = Hello | NodeStatus | NodeInfo | NodeLeave | NodeIdentity | TaskCertificate
 MemberCommand = MemberList | MemberWait
 AdmissionCommand = (
     TrustInvite | TrustInvites | TrustUninvite | TrustPending | TrustAdmit | TrustDeny

@@ -18,6 +18,7 @@ from mesh.core.claims.dependencies import Dependents
 from mesh.core.claims.dominance import dominating_ids, outraced, pushed_off
 from mesh.core.claims.ending import Ending
 from mesh.core.claims.exchanging import Exchanging
+from mesh.core.claims.fencing import fence_view
 from mesh.core.claims.garbage import Garbage
 from mesh.core.claims.ledger import DeskParts, Ledger, Liveness, TaskGossip, wall_ms
 from mesh.core.claims.limits import Limits
@@ -43,6 +44,7 @@ from mesh.core.commands import (
     TaskClaim,
     TaskComplete,
     TaskFail,
+    TaskFence,
     TaskHistory,
     TaskList,
     TaskRelease,
@@ -240,6 +242,10 @@ class Desk:
 
     # --- outputs
 
+    def record(self, task: str) -> Record:
+        """Return the record of a task as a client names it; raises LocalError(not_found)."""
+        return self._ledger.record(task)
+
     def waiting_kinds(self) -> tuple[str, ...]:
         """Return the kinds of task for which an agent waits here, as of the last input."""
         return self._kinds
@@ -325,6 +331,9 @@ class Desk:
                 self._ledger.answer(now, asker, self._queries.history(command))
             case TaskAwaitAnswer():
                 self._exchanging.asking.wait(now, asker, command)
+            case TaskFence():
+                record = self._ledger.record(command.task)
+                self._ledger.answer(now, asker, fence_view(record, command.token))
             case _:
                 raise AssertionError(f"{type(command).__name__} is not for the desk")
 

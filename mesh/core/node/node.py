@@ -16,6 +16,7 @@ from mesh.core.commands import (
     NodeInfo,
     NodeLeave,
     NodeStatus,
+    TaskCertificate,
     TrustCommand,
 )
 from mesh.core.effects import (
@@ -438,6 +439,8 @@ class Node:
         client, request, command = received.client, received.request, received.command
         match command:
             case Hello() | NodeStatus() | NodeInfo() | NodeIdentity() | MemberList():
+                self.outbox.reply(client, request, self.queries.answer(now, command))
+            case TaskCertificate():
                 self.outbox.reply(client, request, self.queries.answer(now, command))
             case MemberWait():
                 self.queries.wait(now, client, request, command)

@@ -13,10 +13,12 @@ from mesh.core.commands import (
     NodeIdentity,
     NodeInfo,
     NodeStatus,
+    TaskCertificate,
 )
 from mesh.core.crypto.keys import fingerprint
 from mesh.core.effects import ClientId, Json
 from mesh.core.errors import LocalError
+from mesh.core.fence_proof import certificate_of
 from mesh.core.identity import boot_counter
 from mesh.core.instants import NEVER, Instant, Now, later
 from mesh.core.node.participant import Participant
@@ -74,6 +76,10 @@ class Queries:
                 return self._info(now, node)
             case NodeIdentity():
                 return self._identity()
+            case TaskCertificate(task):
+                record = self.participant.desk.record(task)
+                proof = certificate_of(self.participant.trust, record)
+                return {"task": task, "certificate": proof}
             case MemberList(status, tags):
                 return {"members": list(self._members(now, status, tags))}
             case _:
