@@ -3,20 +3,19 @@
 Product code has no switches for them: a mutant swaps functions of its modules and puts them back.
 """
 
-import inspect
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable
 
 from mesh.core.claims import openings, record, rules
+from mesh.core.claims.auction import Auctions
 from mesh.core.claims.claiming import Claiming
 from mesh.core.claims.desk import Desk
+from mesh.core.claims.ending import Ending
 from mesh.core.claims.ledger import Ledger
 from mesh.core.claims.openings import Openings
 from mesh.core.claims.record import ClaimView, _Heap
 from mesh.core.claims.requests import Requests
 from mesh.core.claims.returning import Returning
+from mesh.core.claims.running import Running
 from mesh.core.claims.sessions import Sessions
 from mesh.core.claims.settle import Settle
 from mesh.core.claims.table import Table
@@ -39,39 +38,9 @@ from mesh.core.outbox import Outbox
 from mesh.core.trust.ranks import _Reading
 from mesh.core.trust.trust import Trust
 from mesh.core.wire.envelope import Verifier
-from tests.simulation import expulsions, hunts, lies, planted
-from tests.simulation.hunting import Hunt
+from tests.simulation import expulsions, hunts, hunts_schedule, lies, planted
+from tests.simulation.mutant import Mutant, Patch
 from tests.simulation.planted import no, nothing, then, yes
-
-
-class Patch(NamedTuple):
-    """A name of a module or a class, and what stands there while the bug is planted."""
-
-    owner: object
-    name: str
-    instead: object
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """A planted bug: what it does, which rule it breaks, and who is sent to catch it."""
-
-    name: str
-    says: str
-    rule: str
-    hunt: Hunt
-    patches: tuple[Patch, ...]
-    seed: int = 0
-    """The first seed under which the hunt is known to catch it."""
-
-    @contextmanager
-    def planted(self) -> Iterator[None]:
-        """Have the bug in the code for a while."""
-        with ExitStack() as undo:
-            for owner, name, instead in self.patches:
-                undo.callback(setattr, owner, name, inspect.getattr_static(owner, name))
-                setattr(owner, name, instead)
-            yield
 
 
 def rank_instead(rank: Callable[..., int]) -> tuple[Patch, ...]:
@@ -506,5 +475,58 @@ AUTHORITY = (
     ),
 )
 
-MUTANTS = TRUTH + OWNERSHIP + PROMISES + PRESENCE + AUTHORITY
+SCHEDULE = (
+    Mutant(
+        "parents-ignored",
+        "A task may be claimed before its parents are done.",
+        "M27",
+        hunts_schedule.parent_and_child,
+        (Patch(openings, "blocking", lambda *_: []),),
+    ),
+    Mutant(
+        "orphans-of-failure-kept",
+        "Nobody cancels a task that is late or without hope.",
+        "M27",
+        hunts_schedule.late_without_its_submitter,
+        (Patch(Ending, "evaluate", nothing),),
+    ),
+    Mutant(
+        "submitter-only",
+        "Only the submitter's node ends what is late.",
+        "M27",
+        hunts_schedule.late_without_its_submitter,
+        (Patch(Ending, "_turn", planted.never),),
+    ),
+    Mutant(
+        "slots-not-given-back",
+        "Who meets another on its slot goes on.",
+        "M27",
+        hunts_schedule.rush_for_slots,
+        (Patch(Claiming, "check_slots", nothing),),
+    ),
+    Mutant(
+        "bid-window-ignored",
+        "A bid starts as soon as everybody knows of it.",
+        "M13",
+        hunts_schedule.bids_one_after_another,
+        (Patch(Auctions, "hold_s", lambda *_: 0.0),),
+    ),
+    Mutant(
+        "score-ignored",
+        "A bid carries no score.",
+        "M13",
+        hunts_schedule.bids_one_after_another,
+        (Patch(openings, "bid_rank", lambda _, lot: lot),),
+        seed=1,
+    ),
+    Mutant(
+        "run-limit-forgotten",
+        "No attempt is ever too long.",
+        "M6",
+        hunts_schedule.too_long,
+        (Patch(Running, "evaluate", nothing),),
+    ),
+)
+
+MUTANTS = TRUTH + OWNERSHIP + PROMISES + PRESENCE + AUTHORITY + SCHEDULE
 HUNTS = tuple(dict.fromkeys(mutant.hunt for mutant in MUTANTS))

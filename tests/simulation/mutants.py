@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from mesh.sim.checkers import Violation
 from mesh.sim.client import AnsweredTwice
 from mesh.sim.scenario import Refused, TooLate
-from tests.simulation.catalogue import MUTANTS, Mutant
+from tests.simulation.catalogue import MUTANTS
+from tests.simulation.mutant import Mutant
 
 SEEDS_BY_DEFAULT = 20
 FINDINGS = (Violation, AssertionError, TooLate, Refused, AnsweredTwice)

@@ -20,7 +20,7 @@ from mesh.core.gossip.messages import Section
 from mesh.core.gossip.push import Acknowledger
 from mesh.core.gossip.vocabulary import Want
 from mesh.core.identity import Boot, NodeId, TaskId, mint_boot, node_id
-from mesh.core.instants import Instant, Now, later
+from mesh.core.instants import NEVER, Instant, Now, later
 from mesh.core.links.session import ReplayWindow
 from mesh.core.membership.member import Ended, Member
 from mesh.core.membership.membership import Membership
@@ -49,6 +49,11 @@ def yes(*_: object, **__: object) -> bool:
 def no(*_: object, **__: object) -> bool:
     """Agree to nothing."""
     return False
+
+
+def never(*_: object) -> Instant:
+    """Return no moment at all."""
+    return NEVER
 
 
 def then(

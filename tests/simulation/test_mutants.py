@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.simulation.catalogue import HUNTS, MUTANTS, Mutant
+from tests.simulation.catalogue import HUNTS, MUTANTS
 from tests.simulation.hunting import Hunt
+from tests.simulation.mutant import Mutant
 from tests.simulation.mutants import hunt_down, main
 
 PLANTED_MIN = 20

@@ -73,14 +73,23 @@ class Auctions:
         """A task is over."""
         self._seen.pop(task, None)
 
-    def closes(self, record: Record) -> Instant | None:
-        """Return until when this node may outbid the owner; None: it may not."""
+    def closes(self, now: Now, record: Record) -> Instant | None:
+        """Return until when this node may outbid the owner; None: it may not.
+
+        When an owner is replaced, others may see the task open before this node does. Then the
+        first bid that is heard of opens it here too, if this node knew of the bids before.
+        """
         owner = record.owner
         if record.spec is None or owner is None or not is_auction(record.spec.fact):
             return None
         seen = self._seen.get(record.task)
         is_open = record.state is TaskState.WORKING and not owner.started
-        if not is_open or seen is None or seen[0] != record.epoch or self._bids(record) > 1:
+        if not is_open or seen is None or self._bids(record) > 1:
+            return None
+        if seen[0] + 1 == record.epoch:
+            self.see(now, record, record.epoch)
+            seen = (record.epoch, now.instant)
+        if seen[0] != record.epoch:
             return None
         window_s = bid_window_s(record.spec.fact, self.ledger.parts.params)
         return later(seen[1], window_s)

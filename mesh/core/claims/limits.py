@@ -54,11 +54,18 @@ def holders(table: Table, key: str) -> dict[int, list[Record]]:
 
 
 def free_slots(table: Table, spec: Spec) -> list[int]:
-    """Return the slots of a spec's limit on which nobody hangs; empty without a limit."""
+    """Return the slots of a task's limit on which no other hangs; empty without a limit.
+
+    Its own counts as free: whoever takes over from a dead owner takes its slot as well.
+    """
     if spec.limit is None:
         return []
     key, slots = spec.limit
-    taken = holders(table, key)
+    taken = {
+        slot: None
+        for slot, records in holders(table, key).items()
+        if any(record.task != spec.task for record in records)
+    }
     return [slot for slot in range(slots) if slot not in taken]
 
 

@@ -78,7 +78,7 @@ class Openings:
 
     def _outbidding(self, now: Now, record: Record) -> Opening | None:
         """Return the claim with which an owner in an auction may be outbid, for a while."""
-        closes = self.auctions.closes(record)
+        closes = self.auctions.closes(now, record)
         if closes is None or closes <= now.instant or record.owner is None:
             return None
         assert record.spec is not None

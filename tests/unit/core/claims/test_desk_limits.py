@@ -147,6 +147,20 @@ def test_a_claim_takes_a_slot_exactly_where_there_is_a_limit(
     assert [view.valid for view in record.claims] == [valid]
 
 
+def test_who_takes_over_takes_the_slot_as_well() -> None:
+    world = World(count=2, orphan_grace_s=1.0)
+    one, two = (world[1].submit(limit=("db", 1), backoff_s=0.0) for _ in range(2))
+    world.run(0.5)
+    world[0].call(TaskStart(world[0].claim(one)["handle"]))
+    world.run(0.5)
+    world[0].is_up = False
+    world[1].learn_end(world[0], "verdict")
+    held = claims_next(world[1], wait_s=9.0)
+    assert held["task"] == one
+    world[1].call(TaskComplete(held["handle"]))
+    assert claims_next(world[1])["task"] == two
+
+
 # ---- capabilities
 
 
