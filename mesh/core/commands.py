@@ -5,7 +5,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
+PRINTED = r"^[^\x00-\x1f\x7f-\x9f]*\Z"
+"""No control characters; `$` would let a last newline pass, which peers refuse in a fact."""
+Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=PRINTED)]
+TagName = Annotated[str, Meta(min_length=1, max_length=32, pattern=PRINTED)]
+TagValue = Annotated[str, Meta(max_length=64, pattern=PRINTED)]
 Base64 = Annotated[str, Meta(max_length=1_398_104, description="bytes in base64")]
 TaskText = Annotated[str, Meta(min_length=1, max_length=96, description="a task id")]
 Handle = Annotated[str, Meta(min_length=8, max_length=64, description="from task.claim")]
@@ -180,8 +184,8 @@ class TaskSubmit(msgspec.Struct, tag="task.submit", frozen=True, forbid_unknown_
     limit: tuple[Name, Annotated[int, Meta(ge=1, le=1_024)]] | None = None
     dedupe: Name | None = None
     dedupe_window_s: Annotated[float, Meta(ge=1, le=31_536_000)] = 86_400.0
-    requires: dict[str, str] = {}
-    prefers: dict[str, str] = {}
+    requires: dict[TagName, TagValue] = {}
+    prefers: dict[TagName, TagValue] = {}
     allocation: Literal["pull", "offered", "auction"] = "pull"
     bid_window_s: Annotated[float, Meta(ge=0.01, le=3_600)] | None = None
     progress_limit_s: Seconds | None = None

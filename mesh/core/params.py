@@ -163,7 +163,7 @@ class ClaimParams:
         512, 8, 100_000, "facts of one author about one task: some hundred claims with their ends"
     )
     claims_per_epoch_max: int = tunable(
-        4, 1, 64, "claims of one author in one epoch of a task; an honest one claims once"
+        16, 1, 64, "claims of one author in one epoch; more than one are bids of several agents"
     )
     retention_s: float = tunable(
         86_400.0, 1, 315_360_000, "a finished task is kept so long, unless there are too many"

@@ -84,7 +84,8 @@ class Auctions:
             return None
         seen = self._seen.get(record.task)
         is_open = record.state is TaskState.WORKING and not owner.started
-        if not is_open or seen is None or self._bids(record) > 1:
+        bids_max = self.ledger.parts.params.claims_per_epoch_max
+        if not is_open or seen is None or self._bids(record) >= bids_max:
             return None
         if seen[0] + 1 == record.epoch:
             self.see(now, record, record.epoch)
@@ -95,7 +96,7 @@ class Auctions:
         return later(seen[1], window_s)
 
     def _bids(self, record: Record) -> int:
-        """Return how often this node has bid in this epoch: once, and once better."""
+        """Return how often this node has bid in this epoch: once for each agent that bids more."""
         me = self.ledger.self_id
         return sum(
             view.fact.author == me and view.fact.fact.epoch == record.epoch

@@ -127,6 +127,21 @@ def test_agents_are_invited_to_bid_and_one_node_bids_its_best() -> None:
     assert won == [False, True, False]
 
 
+def test_many_agents_of_one_node_may_bid_more_and_more() -> None:
+    world = World(count=2)
+    task = world[0].submit(allocation="auction")
+    world.run(0.1)
+    keys = []
+    for score in range(1, 9):
+        keys.append(bidder(world[0], score, client=score))
+        world.run(0.02)
+    other = bidder(world[1], 5)
+    world.run(3.0)
+    assert [isinstance(world[0].replies[key], ReplyError) for key in keys] == [True] * 7 + [False]
+    assert isinstance(world[1].replies[other], ReplyError)
+    assert world[1].view(task)["bids"][0]["score"] == 8
+
+
 def test_a_dead_winner_is_replaced_by_auction() -> None:
     world = World(count=3, orphan_grace_s=1.0)
     task = world[0].submit(allocation="auction")
