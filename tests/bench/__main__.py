@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     )
     costs.set_defaults(run=cost.run)
     beside = commands.add_parser("peers", help="mesh beside serf, etcd and Redis")
-    beside.add_argument("--parts", default=",".join(peers.PARTS), help="serf, claims or both")
+    beside.add_argument("--parts", default=",".join(peers.PARTS), help="serf, stores or both")
     beside.add_argument("--rounds", type=int, default=peers.ROUNDS, help="of everything (5)")
     beside.add_argument("--sizes", default=",".join(map(str, peers.SIZES)), help="for membership")
     beside.add_argument("--install", action="store_true", help="install the peers first (apt-get)")

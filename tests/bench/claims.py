@@ -26,12 +26,11 @@ from tests.bench import readings
 from tests.bench.readings import PERCENT
 from tests.bench.reports import (
     RESULTS,
+    Kept,
     load,
     number,
     put_between,
     quantile,
-    rounded,
-    save,
     table,
 )
 
@@ -465,20 +464,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure, show, keep."""
+    kept = Kept(options.out or (RESULTS / "claims.jsonl" if options.write else None))
     if options.source:
         rows = load(options.source)
     else:
-        rounds = (
-            run_round(options.only.split(","), options.seconds) for _ in range(options.rounds)
-        )
-        rows = [
-            rounded({"round": turn, "name": row.name, **row.figures(), "refused": row.refused})
-            for turn, several in enumerate(rounds)
-            for row in several
-        ]
-    out = options.out or (RESULTS / "claims.jsonl" if options.write else None)
-    if out is not None and not options.source:
-        save(out, rows)
+        for turn in range(options.rounds):
+            for row in run_round(options.only.split(","), options.seconds):
+                figures = row.figures()
+                kept.add({"round": turn, "name": row.name, **figures, "refused": row.refused})
+        rows = kept.rows
     turns = 1 + max(row["round"] for row in rows)
     text = f"Medians of {turns} rounds.\n\n{claims_table(medians(rows))}"
     print(text)

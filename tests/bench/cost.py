@@ -25,18 +25,18 @@ from tests.bench.plot import Panel, draw
 from tests.bench.readings import PERCENT, Others, lose, missing_tools
 from tests.bench.reports import (
     RESULTS,
+    Kept,
     Row,
     load,
     number,
     put_between,
     quantile,
-    rounded,
-    save,
     table,
 )
 
 REAL, SIMULATED = (3, 10, 30), (100, 300, 1000)
 LOSSES = (0.0, 0.05, 0.25)
+KEY = ("kind", "nodes", "loss")
 IMAGE = Path("images/cost-against-n.svg")
 ETHERNET_BYTES = 14
 DETECTION_TARGET_S = 5.0
@@ -267,6 +267,7 @@ def plot(rows: Sequence[Row]) -> str:
 
 def run(options: argparse.Namespace) -> int:
     """Measure, show, keep."""
+    kept = Kept(options.out or (RESULTS / "cost.jsonl" if options.write else None), KEY)
     if options.source:
         rows = load(options.source)
     else:
@@ -276,11 +277,9 @@ def run(options: argparse.Namespace) -> int:
             return 1
         real = [int(size) for size in options.real.split(",") if size]
         simulated = [int(size) for size in options.simulated.split(",") if size]
-        effort = QUICK if options.quick else FULL
-        rows = [rounded(row) for row in measure(effort, real, simulated)]
-    out = options.out or (RESULTS / "cost.jsonl" if options.write else None)
-    if out is not None and not options.source:
-        save(out, rows)
+        for row in measure(QUICK if options.quick else FULL, real, simulated):
+            kept.add(row)
+        rows = sorted(kept.rows, key=lambda row: [row[part] for part in KEY])
     text = cost_table(rows)
     print(text)
     if options.write:

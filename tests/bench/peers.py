@@ -1,6 +1,6 @@
 """mesh beside what one would use instead: serf for membership, etcd and Redis for claims.
 
-    python -m tests.bench peers [--parts serf,claims] [--rounds 5] [--write docs/benchmarks.md]
+    python -m tests.bench peers [--parts serf,stores] [--rounds 5] [--write docs/benchmarks.md]
 
 Membership: serf agents and mesh nodes, each system in a namespace of its own with profile `lan`,
 started one after the other and then measured at the same time. Claims: each store in turn, so that
@@ -24,18 +24,17 @@ from tests.bench.membership import Plan
 from tests.bench.readings import Others, missing_tools
 from tests.bench.reports import (
     RESULTS,
+    Kept,
     Row,
     load,
     median,
     number,
     put_between,
     ratio,
-    rounded,
-    save,
     table,
 )
 
-PARTS = ("serf", "claims")
+PARTS = ("serf", "stores")
 SIZES = (3, 10, 30)
 CLIENTS = (1, 8, 32)
 CONTENDERS = 8
@@ -45,7 +44,7 @@ QUICK = Plan(idle_s=4.0, loss_s=4.0, losses=(0.25,), calm_s=1.0)
 SECONDS, QUICK_SECONDS = 2.0, 0.5
 PEERS = {
     "serf": {"serf": "serf"},
-    "claims": {"etcd": "etcd-server", "redis-server": "redis-server"},
+    "stores": {"etcd": "etcd-server", "redis-server": "redis-server"},
 }
 POLICY = Path("/usr/sbin/policy-rc.d")
 STORES: tuple[Callable[[], contextlib.AbstractContextManager[stores.Store]], ...] = (
@@ -112,7 +111,7 @@ def measure_stores(rounds: int, seconds: float) -> Iterable[Row]:
                     others = Others(store.pids)
                     driven = stores.drive(store, clients, seconds, contend=contend)
                     yield {
-                        "part": "claims",
+                        "part": "stores",
                         "round": turn,
                         "system": store.name,
                         "durability": store.durability,
@@ -208,7 +207,7 @@ def stores_table(rows: Sequence[Row]) -> str:
 def report(rows: Sequence[Row]) -> dict[str, str]:
     """Return the text of each part that was measured."""
     texts = {}
-    members, claims = _of(rows, part="serf"), _of(rows, part="claims")
+    members, claims = _of(rows, part="serf"), _of(rows, part="stores")
     if members:
         rounds = 1 + max(row["round"] for row in members)
         noise = median(row["others_percent"] for row in members)
@@ -225,6 +224,14 @@ def report(rows: Sequence[Row]) -> dict[str, str]:
     return texts
 
 
+def measure(part: str, options: argparse.Namespace) -> Iterable[Row]:
+    """Yield the rows of one part."""
+    if part == "serf":
+        sizes = [int(size) for size in options.sizes.split(",")]
+        return measure_members(sizes, options.rounds, QUICK if options.quick else FULL)
+    return measure_stores(options.rounds, QUICK_SECONDS if options.quick else SECONDS)
+
+
 def run(options: argparse.Namespace) -> int:
     """Measure what is asked for, show it, keep it."""
     if options.source:
@@ -237,17 +244,13 @@ def run(options: argparse.Namespace) -> int:
         elif lacking:
             say(f"to be installed first (or give --install): {' '.join(lacking)}")
             return 1
-        sizes = [int(size) for size in options.sizes.split(",")]
+        shared = Kept(options.out) if options.out else None
         rows = []
-        if "serf" in parts:
-            plan = QUICK if options.quick else FULL
-            rows += measure_members(sizes, options.rounds, plan)
-        if "claims" in parts:
-            rows += measure_stores(options.rounds, QUICK_SECONDS if options.quick else SECONDS)
-        rows = [rounded(row) for row in rows]
-    out = options.out or (RESULTS / "peers.jsonl" if options.write else None)
-    if out is not None and not options.source:
-        save(out, rows)
+        for part in parts:
+            kept = shared or Kept(RESULTS / f"{part}.jsonl" if options.write else None)
+            for row in measure(part, options):
+                kept.add(row)
+                rows.append(row)
     for name, text in report(rows).items():
         print(text)
         if options.write:

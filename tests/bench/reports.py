@@ -57,10 +57,36 @@ def put_between(document: Path, name: str, text: str) -> None:
     document.write_text(f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}")
 
 
-def save(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as lines of JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows))
+class Kept:
+    """Raw data as lines of JSON, on disk after every row, so that an early end loses nothing.
+
+    With a `key`, rows of earlier runs stay until a row with the same key replaces them.
+    """
+
+    def __init__(self, path: Path | None, key: Sequence[str] = ()) -> None:
+        self.rows: list[Row] = []
+        self._path, self._key = path, key
+        if path is not None and key and path.exists():
+            self.rows = load(path)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Keep one more row."""
+        fresh = rounded(dict(row))
+        if self._key:
+            same = [self._name(old) == self._name(fresh) for old in self.rows]
+            if any(same):
+                self.rows[same.index(True)] = fresh
+            else:
+                self.rows.append(fresh)
+        else:
+            self.rows.append(fresh)
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            lines = [json.dumps(each, separators=(",", ":")) for each in self.rows]
+            self._path.write_text("\n".join(lines) + "\n")
+
+    def _name(self, row: Row) -> list[Any]:
+        return [row[part] for part in self._key]
 
 
 def load(path: Path) -> list[Row]:
