@@ -64,7 +64,7 @@ def _line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
 def _panel(panel: Panel, left: float, top: float) -> Iterator[str]:
     values = [y for line in panel.lines.values() for _, y in line if y > 0]
     values += [] if panel.target is None else [panel.target * 1.05]
-    ticks_y = nice_ticks(min(values), max(values))
+    ticks_y = nice_ticks(min(values, default=1.0), max(values, default=1.0))
     xs = panel.ticks_x
     x = Scale(min(xs) / 1.3, max(xs) * 1.3, left + LEFT, left + PANEL_WIDTH - RIGHT)
     y = Scale(ticks_y[0], ticks_y[-1], top + PANEL_HEIGHT - BOTTOM, top + TOP)

@@ -1,0 +1,77 @@
+"""What the benchmarks make of their figures: tables, documents, raw data, plots."""
+
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.bench.cost import cost_table, plot
+from tests.bench.peers import report
+from tests.bench.plot import nice_ticks
+from tests.bench.reports import Kept, Row, load, number, put_between, quantile, ratio
+
+STORE: Row = {"part": "stores", "durability": "fsync", "contend": False, "clients": 1, "lost": 0}
+
+
+def store(system: str, turn: int, rate: float) -> Row:
+    figures = {"won_per_s": rate, "p50_ms": 1.0, "p99_ms": 2.0, "two_winners": 0}
+    return STORE | {"system": system, "round": turn} | figures
+
+
+def test_table_stands_between_its_markers_and_only_there(tmp_path: Path) -> None:
+    document = tmp_path / "page.md"
+    document.write_text("a\n<!-- bench:x -->\nold\n<!-- /bench:x -->\nb\n")
+    for _ in range(2):
+        put_between(document, "x", "| new |\n")
+        assert document.read_text() == ("a\n<!-- bench:x -->\n\n| new |\n\n<!-- /bench:x -->\nb\n")
+    with pytest.raises(ValueError, match="bench:y"):
+        put_between(document, "y", "")
+
+
+def test_rows_replace_those_of_their_key_and_are_on_disk_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "results" / "raw.jsonl"
+    kept = Kept(path, ("nodes",))
+    kept.add({"nodes": 3, "value": 1.23456789})
+    kept.add({"nodes": 10, "value": 2.0})
+    assert load(path) == [{"nodes": 3, "value": 1.2346}, {"nodes": 10, "value": 2.0}]
+    later = Kept(path, ("nodes",))
+    later.add({"nodes": 3, "value": 5.0})
+    assert [row["value"] for row in load(path)] == [5.0, 2.0]
+    Kept(path).add({"nodes": 1})
+    assert load(path) == [{"nodes": 1}]
+
+
+def test_losing_rows_are_shown_as_well() -> None:
+    rates = {"etcd x3": 100.0, "Redis x1": 800.0, "mesh x3": 400.0}
+    rows = [store(name, turn, rate + turn) for name, rate in rates.items() for turn in (-1, 0, 1)]
+    (line,) = report(rows)["stores"].splitlines()[-1:]
+    assert line.endswith("| 4.00 x | 0.50 x |")
+
+
+def test_cost_is_shown_for_each_loss_and_what_is_missing_as_a_dash() -> None:
+    rows: list[Row] = [
+        {"kind": kind, "nodes": nodes, "loss": loss, "bytes_s": 300.0, "known_p99_s": 3.0}
+        for kind, nodes in (("real", 3), ("simulated", 100))
+        for loss in (0.0, 0.25)
+    ]
+    assert "| 100 simulated | 300 / 300 | - / - |" in cost_table(rows)
+    assert len(ET.fromstring(plot(rows)).findall(".//*")) > 20
+
+
+@given(st.floats(1e-3, 1e6), st.floats(1, 1e3))
+def test_ticks_enclose_what_is_drawn(low: float, factor: float) -> None:
+    ticks = nice_ticks(low, low * factor)
+    assert ticks[0] <= low
+    assert ticks[-1] >= low * factor
+    assert len(ticks) >= 2
+
+
+def test_figures_have_three_digits_that_count() -> None:
+    assert [number(value) for value in (1234.5, 12.34, 1.234, 0.01234, None)] == [
+        *("1,234", "12.3", "1.23", "0.012", "-")
+    ]
+    assert (ratio(3.0, 2.0), ratio(3.0, 0), ratio(None, 1.0)) == ("1.50 x", "-", "-")
+    assert quantile([3.0, 1.0, 2.0], 0.5) == 2.0
+    assert quantile([], 0.5) is None
