@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -58,6 +59,8 @@ def run_all(faults: list[Fault], scale: Scale) -> list[Row]:
 
 def main() -> int:
     """Run what was asked for; 1 if a fault was not withstood."""
+    # Whoever is told to end still unmounts, kills and puts back what it has set up.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = parse()
     faults = catalogue()
     if options.list:
