@@ -20,7 +20,7 @@ OUTLIVES_LIMIT_S = 4.0
 TAKEOVER_LIMIT_S = 40.0
 WORK_S = 3600.0
 HEIR_LIMIT_S = 30.0
-RUN_LIMIT_S = 5.0
+PROGRESS_LIMIT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,10 @@ class Stage:
         script = [sys.executable, beating_work.__file__, str(self.beats.folder), str(WORK_S)]
         node.employ(KIND, script)
 
-    def begin(self, run_limit_s: float | None = None) -> None:
+    def begin(self, progress_limit_s: float | None = None) -> None:
         """Have the owner work, and the heir ready."""
         self.employ(self.owner)
-        self.task = submit(self.submitter, KIND, run_limit_s=run_limit_s)
+        self.task = submit(self.submitter, KIND, progress_limit_s=progress_limit_s)
         wait_for("work", lambda: len(self.beats.tokens()) == 1, HEIR_LIMIT_S)
         [self.token] = self.beats.tokens()
         wait_for("two processes", lambda: len(list(self.beats.folder.iterdir())) == 2, 10)
@@ -100,14 +100,14 @@ class Stage:
 
 
 @contextmanager
-def stage(run_limit_s: float | None = None) -> Iterator[Stage]:
+def stage(progress_limit_s: float | None = None) -> Iterator[Stage]:
     """Three nodes, the second at work; its task may have a limit."""
     with host_mesh(3) as mesh:
         folder = mesh.folder / "beats"
         folder.mkdir()
         submitter, owner, heir = mesh.hosts()
         made = Stage(mesh, submitter, owner, heir, Beats(folder))
-        made.begin(run_limit_s)
+        made.begin(progress_limit_s)
         yield made
 
 
@@ -183,7 +183,7 @@ def lid_closed(scale: Scale) -> Outcome:
 
 def worker_stuck(_: Scale) -> Outcome:
     """Stop the owner's worker and its work for good; its node, and so its session, lives."""
-    with stage(run_limit_s=RUN_LIMIT_S) as on:
+    with stage(progress_limit_s=PROGRESS_LIMIT_S) as on:
         stopped = processes_of(on)[:-1]
         for process in stopped:
             os.kill(process, signal.SIGSTOP)
@@ -197,8 +197,10 @@ def worker_stuck(_: Scale) -> Outcome:
         woken = time.monotonic() - 2 * OUTLIVES_LIMIT_S
         return Outcome(
             (
-                Figure("run limit", RUN_LIMIT_S, "s"),
-                Figure("taken over after", superseded - harmed, "s", at_most=RUN_LIMIT_S + 10.0),
+                Figure("progress limit", PROGRESS_LIMIT_S, "s"),
+                Figure(
+                    "taken over after", superseded - harmed, "s", at_most=PROGRESS_LIMIT_S + 10.0
+                ),
                 Figure("nodes that say it works elsewhere", states.count("working"), at_least=3),
                 Figure(
                     "stuck work outlived its waking by",
@@ -238,7 +240,7 @@ FAULTS = (
     ),
     Fault(
         name="stuck-worker",
-        does="SIGSTOP of the worker and its work; the owner's node lives, the task has a run limit",
+        does="SIGSTOP of the worker and its work; its node lives, the task has a progress limit",
         criterion="M6: noticed at the limit, another takes over, the stuck one is fenced",
         run=worker_stuck,
     ),
