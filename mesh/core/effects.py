@@ -104,6 +104,8 @@ class Halt:
     reason: str
     hint: str = ""
     """What to do about it; empty when all went as asked."""
+    again: bool = False
+    """Start a node anew on what is on disk by then."""
 
 
 Network = SendDatagram | OpenStream | SendStream | CloseStream | ResolveSeeds

@@ -58,6 +58,8 @@ SWITCH_S = 0.0005
 One commit changes hands about ten times; with Python's default of 5 ms it takes six times longer.
 """
 MESH_ID_BYTES = 32
+START_AGAIN = -1
+"""In place of an exit code: the node is to be started anew, in this process."""
 PERMISSION_NAMES = ("state_too_open", "state_foreign_owner", "permission")
 
 
@@ -121,6 +123,8 @@ class Front:
         """Tell watchers; once the node is a member, ask it what a person needs to know."""
         assert self.server is not None
         self.server.notify(topic, body, client)
+        if topic == "alarm":
+            say(f"ALARM: {body['text']}")
         if topic == "node" and body.get("state") == "pending":
             self._show_pending(body)
         if topic == "node" and body.get("state") == "member":
@@ -301,8 +305,11 @@ async def _run(options: UpOptions) -> int:
         state = stack.enter_context(StateDirectory(data_directory(options)))
         _check_memory(options, is_lost=state.has_lost_log)
         key = state.key()
-        log, rows = state.open_log()
-        return await _serve(options, key, log, rows)
+        while True:
+            log, rows = state.open_log()
+            code = await _serve(options, key, log, rows)
+            if code != START_AGAIN:
+                return code
 
 
 async def _serve(
@@ -360,6 +367,9 @@ async def _drive(node: Node, plan: Plan, front: Front) -> int:
             front.memory.close()
     if failure is not None:
         raise failure
+    if shell.again:
+        say(f"{reason}: starting again")
+        return START_AGAIN
     if shell.hint:
         say(f"mesh up: {reason}\n  hint: {shell.hint}")
         return 1

@@ -65,7 +65,7 @@ class Performer:
     resolver: Resolver
     writer: Writer
     answers: Answers
-    halt: Callable[[str, str], None]
+    halt: Callable[[str, str, bool], None]
 
     def perform(self, effect: Effect) -> None:
         """Carry out one effect, or hand it to whoever does."""
@@ -80,7 +80,7 @@ class Performer:
             case Notify():
                 self.answers.notify(effect.topic, effect.body, effect.client)
             case Halt():
-                self.halt(effect.reason, effect.hint)
+                self.halt(effect.reason, effect.hint, effect.again)
             case _:
                 self._perform_network(effect)
 

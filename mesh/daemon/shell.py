@@ -60,6 +60,8 @@ class Shell:
         clock, bounds = plan.clock, plan.bounds
         self.hint = ""
         """What to do about it, when the node has stopped for a reason of its own."""
+        self.again = False
+        """Whether the node wants to be started anew."""
         self._token = trio.lowlevel.current_trio_token()
         self._inbox = Inbox(lambda: clock.now().instant, bounds.inbox)
         self._writer = Writer(plan.log, self._wake_from_thread, bounds.writer)
@@ -80,7 +82,7 @@ class Shell:
             plan.params.membership,
         )
         self._performer = Performer(
-            self._udp, self._streams, self._resolver, self._writer, plan.answers, self.stop
+            self._udp, self._streams, self._resolver, self._writer, plan.answers, self._halt
         )
 
     @property
@@ -107,6 +109,10 @@ class Shell:
         """
         self.hint = self.hint or hint
         self._pump.stop(reason)
+
+    def _halt(self, reason: str, hint: str, again: bool) -> None:
+        self.again = again
+        self.stop(reason, hint)
 
     def counters(self) -> dict[str, int]:
         """Return figures of sockets, log and loop, for status."""

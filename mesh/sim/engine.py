@@ -44,6 +44,9 @@ _DATAGRAM, _TIMER, _CALL, _INPUT, _START, _EFFECT = range(len(KINDS))
 Entry = tuple[float, int, int, Any, Any, Any]
 """When, tie, kind, host, and two more by kind: data and source, or an action."""
 
+AGAIN_S = 0.2
+"""How long a process takes to start anew that wants to."""
+
 
 class Observer(Protocol):
     """A checker: told of everything durable or announced and, every so often, of all nodes."""
@@ -301,13 +304,19 @@ class Engine:
                     host.clients[client].handle_reply(effect)
             case Notify():
                 self._notify(host, effect)
-            case Halt(reason):
+            case Halt(reason, _, again):
                 host.halted = reason
                 host.disk.flush()
                 self.disturb(host)
                 self.switch_off(host, machine=False)
+                if again:
+                    self.call_later(AGAIN_S, partial(self.start, host.name))
             case _:
                 assert_never(effect)
+
+    def start(self, name: str) -> None:
+        """Start a node on what its disk kept; worlds know how."""
+        raise NotImplementedError
 
     def _notify(self, host: Host, notice: Notify) -> None:
         self.trace.note(self.now_s, _EFFECT, host.index, repr(notice).encode())

@@ -46,6 +46,8 @@ class Population:
     by_ticket: bool = False
     knows_mesh: bool = False
     promises: bool = False
+    copies: tuple[tuple[str, str], ...] = ()
+    """(copy, original): hosts that run on a copy of another one's disk, and so under its key."""
 
     def founded(self, world: World) -> Founded:
         """Return the mesh of a world: its first host founds it."""
@@ -68,7 +70,8 @@ class Population:
     def __call__(self, world: World, birth: Birth, /) -> Node:
         """Return the node of one start of one host."""
         rows: dict[str, Mapping[bytes, bytes]] = dict(birth.rows)
-        key = node_key(world, birth.name, birth.disk)
+        original = dict(self.copies).get(birth.name, birth.name)
+        key = node_key(world, original, birth.disk)
         world.suite.public_key(key)
         stranger = self.by_ticket and birth.index > 0
         if "mesh" not in rows and not stranger:

@@ -106,6 +106,10 @@ class Person:
         task, agent = self._mesh.known(label), self.client.name
         return self.ask(TaskClaim(task=task, detached=True, wait_s=wait_s, agent=agent))
 
+    def ask_to_claim_next(self, *kinds: str, wait_s: float) -> Answer:
+        """Want to own the next task of some kinds, and do not wait for it here."""
+        return self.ask(TaskClaim(kinds=kinds, wait_s=wait_s, agent=self.client.name))
+
     def claim_next(self, *kinds: str, wait_s: float = 0.0) -> Answer:
         """Own the next task of some kinds."""
         agent = self.client.name

@@ -1,7 +1,16 @@
 """Authority on real nodes: who is taken out, and what that does to the others."""
 
+import shutil
+import time
+
+import pytest
+
 from mesh.cli.demo import DemoNode, wait_for
-from tests.end_to_end.processes import RealMesh, claim, run_mesh, show, submit
+from mesh.control.client import Refused
+from tests.end_to_end.processes import RealMesh, claim, run_mesh, show, status_of, submit
+
+OLD_ENOUGH_S = 5.5
+"""A node that has only just begun takes a greater boot for its own past."""
 
 
 def has_ended(node: DemoNode) -> bool:
@@ -104,3 +113,50 @@ def test_a_removed_node_comes_back_under_a_new_key(real_mesh: RealMesh) -> None:
     real_mesh.restart(second)
     real_mesh.together([first, second])
     assert second.call("node.id")["id"] != former
+
+
+def warned(node: DemoNode) -> bool:
+    """Whether a node says in its status that a key lives twice."""
+    return "LIVES TWICE" in str(node.call("node.status")["warnings"])
+
+
+def test_a_copied_data_directory_is_told_to_both_and_to_all(real_mesh: RealMesh) -> None:
+    """M21: within ten seconds, and neither of the two takes work any more."""
+    first, second, original = real_mesh.start(3)
+    time.sleep(OLD_ENOUGH_S)
+    copy = real_mesh.node()
+    copy.folder.mkdir(mode=0o700)
+    shutil.copytree(original.folder / "data", copy.folder / "data")
+    task = submit(first, kind="job")
+    copy.start_node()
+    begun = time.monotonic()
+    wait_for("the copy to be up", copy.is_up, 20)
+    for node in (copy, original, first, second):
+        wait_for(f"{node.name} to be warned", lambda: warned(node), 12)  # noqa: B023  called before the next turn
+    print(f"known to all after {time.monotonic() - begun:.1f} s")
+    for node in (copy, original):
+        with pytest.raises(Refused) as refused:
+            claim(node, task)
+        assert refused.value.name == "key_lives_twice"
+        assert b"ALARM" in (node.folder / "node.log").read_bytes()
+    assert claim(second, task)["token"]
+
+
+def test_a_backup_that_is_put_back_comes_back_without_an_alarm(real_mesh: RealMesh) -> None:
+    first, second = real_mesh.start(2)
+    backup = real_mesh.folder / "backup"
+    shutil.copytree(second.folder / "data", backup)
+    for _ in range(2):
+        real_mesh.kill(second)
+        real_mesh.restart(second)
+        real_mesh.together([first, second])
+    real_mesh.kill(second)
+    shutil.rmtree(second.folder / "data")
+    shutil.copytree(backup, second.folder / "data")
+    second.start_node()
+    wait_for("it to be up", second.is_up, 20)
+    wait_for("it to be seen", lambda: status_of(first, second.name) == "alive", 20)
+    real_mesh.together([first, second])
+    assert not warned(first)
+    assert not warned(second)
+    assert claim(second, submit(first, kind="job"))["token"]

@@ -39,7 +39,7 @@ from mesh.core.identity import (
 )
 from mesh.core.links.links import Links
 from mesh.core.links.session import LinkEnd
-from mesh.core.membership.facts import Accusation, Leave, Presence, Verdict
+from mesh.core.membership.facts import Accusation, Leave, Presence, Twin, Verdict
 from mesh.core.node.entry import fact_row
 from mesh.core.node.node import Node
 from mesh.core.node.setup import NodeSetup
@@ -234,6 +234,7 @@ def sample_facts() -> list[tuple[Author, Fact]]:
         (member.author, Leave(BOOT, Incarnation(0))),
         (member.author, verdict),
         (member.author, Accusation(admin.author.id, BOOT, Incarnation(0))),
+        (member.author, Twin(BOOT, Boot(BOOT + 1))),
     ]
     tasks: list[tuple[Author, Fact]] = [
         (member.author, spec),

@@ -32,6 +32,7 @@ from mesh.core.membership.suspicion import Suspicion
 from mesh.core.node import node
 from mesh.core.node.commits import Commits
 from mesh.core.node.node import Node
+from mesh.core.node.own_key import OwnKey
 from mesh.core.node.participant import Participant
 from mesh.core.node.removals import Removals
 from mesh.core.outbox import Outbox
@@ -465,6 +466,27 @@ AUTHORITY = (
         "M21",
         expulsions.removed,
         (Patch(Removals, "_cut_off", nothing),),
+    ),
+    Mutant(
+        "copy-untold",
+        "Who hears of a greater boot of its own goes on as if nothing were.",
+        "M21",
+        expulsions.copied,
+        (Patch(OwnKey, "tend", nothing),),
+    ),
+    Mutant(
+        "copy-works-on",
+        "A node whose key lives twice goes on taking work.",
+        "M21",
+        expulsions.copied,
+        (Patch(Claiming, "stop", nothing),),
+    ),
+    Mutant(
+        "backup-is-a-copy",
+        "Whoever hears of a greater boot of its own raises the alarm, however young it is.",
+        "M21",
+        expulsions.backup_put_back,
+        (Patch(OwnKey, "_is_young", no),),
     ),
     Mutant(
         "everybody-removes",

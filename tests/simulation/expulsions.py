@@ -1,9 +1,12 @@
-"""Hunts about nodes that are taken out of a mesh."""
+"""Hunts about nodes that are taken out of a mesh, and about keys that live twice."""
 
 from mesh.core.commands import TrustRemove
 from mesh.core.gossip.gossip import Family
 from mesh.core.snapshot import TaskState
-from tests.simulation.hunting import Liar, a_mesh, close, is_state, member_at
+from mesh.sim.population import Population
+from mesh.sim.scenario import Mesh, Refused
+from mesh.sim.world import World
+from tests.simulation.hunting import LOCAL, Liar, a_mesh, close, is_state, member_at
 
 
 def removed(seed: int) -> None:
@@ -49,3 +52,46 @@ def said_too_late(seed: int) -> None:
         assert mesh[name].view("after") is None, "said after the list was made"
     assert is_state(mesh, "before", TaskState.SUBMITTED), "on the list"
     mesh.run_until(mesh.converged, 30)
+
+
+def with_a_copy(seed: int) -> Mesh:
+    """Return five nodes at work, and z, which is off and has the disk of e."""
+    population = Population(copies=(("z", "e"),))
+    mesh = Mesh(World(seed, LOCAL, population), (*"abcde", "z"))
+    mesh.world.observers.clear()  # a copy and a backup break S7 by themselves
+    for name in "abcde":
+        mesh.world.start(name)
+    mesh.run(s=8)
+    hosts = mesh.world.hosts
+    hosts["z"].disk.rows = {k: dict(rows) for k, rows in hosts["e"].disk.restored().items()}
+    return mesh
+
+
+def copied(seed: int) -> None:
+    """A copy of e starts beside it: within ten seconds neither takes work any more."""
+    mesh = with_a_copy(seed)
+    mesh["a"].submit("build")
+    mesh.world.start("z")
+    mesh.run(s=10)
+    for name in "ez":
+        why = ""
+        try:
+            mesh[name].claim("build")
+        except Refused as refused:
+            why = refused.name
+        assert why == "key_lives_twice", "took work under a key that lives twice"
+
+
+def backup_put_back(seed: int) -> None:
+    """E starts again on an older disk: it is back, and nobody is alarmed."""
+    mesh = with_a_copy(seed)
+    hosts = mesh.world.hosts
+    for _ in range(3):
+        mesh.restart("e")
+        mesh.run(s=2)
+    mesh.kill("e")
+    hosts["e"].disk.rows = hosts["z"].disk.rows
+    mesh.world.start("e")
+    mesh.run(s=15)
+    assert not member_at(mesh, "e").alarm, "a false alarm"
+    mesh["e"].claim("build")

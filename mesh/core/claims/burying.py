@@ -57,7 +57,7 @@ class Burying:
         if orphan is None:
             return
         turn = self._turn(orphan)
-        if turn > now.instant or self.ledger.disk_error is not None:
+        if turn > now.instant or self.ledger.disk_error or self.ledger.stopped:
             again = max(turn, later(now.instant, RETRY_S))
             self.ledger.timers.set(TimerName("bury", task), again)
             return

@@ -58,6 +58,8 @@ class Claiming:
     def claim(self, now: Now, asker: Asker, command: TaskClaim) -> None:
         """Let a client wait for a task; it is tried before the turn ends."""
         ledger = self.ledger
+        if ledger.stopped is not None:
+            raise ledger.stopped
         ledger.check_room()
         ledger.sessions.check_room()
         session = ledger.sessions.session(asker.client)
@@ -97,6 +99,13 @@ class Claiming:
             raise not_open(record, self.ledger.parts.liveness.name)
         if not self.ledger.sessions.has_capacity(waiter.asker.client):
             raise no_capacity()
+
+    def stop(self, now: Now, why: LocalError) -> None:
+        """Take no work from now on: whoever waits for some is told so."""
+        self.ledger.stopped = why
+        for waiter in self.ledger.waiters.claimants():
+            self.forget_waiter(waiter.number)
+            self.ledger.refuse(now, waiter.asker, why, had_effect=False)
 
     def _wait(self, now: Now, waiter: ClaimWaiter) -> None:
         self.ledger.waiters.add(waiter)

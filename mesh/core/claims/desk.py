@@ -222,6 +222,12 @@ class Desk:
         ledger.stirred.update(ledger.waiters.kinds())
         self._finish(now)
 
+    def stop_claiming(self, now: Now, why: LocalError) -> None:
+        """This node takes no work any more; what it has begun it may finish."""
+        self.start(now)
+        self._claiming.stop(now, why)
+        self._finish(now)
+
     def handle_suspend(self, now: Now) -> None:
         """The host slept: claims are suspended until the mesh has been heard again."""
         self.start(now)

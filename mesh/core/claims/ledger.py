@@ -144,6 +144,8 @@ class Ledger:
     """What each part of the desk does when a task is let go of, so that nothing of it is left."""
     asked: dict[FactId, TaskId] = field(default_factory=dict)
     """Open questions of this node."""
+    stopped: LocalError | None = None
+    """Why this node takes no work any more."""
     samples: Samples = field(init=False)
     sessions: Sessions = field(init=False)
     requests: Requests = field(init=False)

@@ -106,6 +106,10 @@ class Waiters:
                 _drop(self._by_kind, kind, number)
         return waiter
 
+    def claimants(self) -> list[ClaimWaiter]:
+        """Return who waits to own a task, first come first."""
+        return [waiter for waiter in self._all.values() if isinstance(waiter, ClaimWaiter)]
+
     def of_client(self, client: ClientId) -> list[int]:
         """Return the numbers of a client's waiters."""
         return list(self._by_client.get(client, ()))

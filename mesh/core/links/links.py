@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from mesh.core.crypto.suite import LinkKey, Suite
 from mesh.core.errors import Refusal, RemoteError
-from mesh.core.identity import Address, MeshId, NodeId
+from mesh.core.identity import Address, Boot, MeshId, NodeId
 from mesh.core.instants import Instant
 from mesh.core.links.path import Path
 from mesh.core.links.session import (
@@ -31,6 +31,8 @@ from mesh.core.wire.frame import (
 )
 
 LONG_AGO = Instant(float("-inf"))
+LIVING_S = 10.0
+"""A boot heard so lately may still run when a greater one shows up."""
 NEW_S = 10.0
 """For so long a peer that was never heard may know nothing of us, nor we of it: greet at once."""
 
@@ -86,6 +88,13 @@ class Links:
             self._by_index.pop(route.session.keys.receive_index, None)
         self.routes[peer.id] = Route(session, Path(address), now)
         self._by_index[keys.receive_index] = peer.id
+
+    def replaces_living(self, now: Instant, peer: NodeId, boot: Boot) -> bool:
+        """Whether this boot takes the place of a lesser one that was heard just now."""
+        route = self.routes.get(peer)
+        if route is None or route.heard is None or route.session.peer.boot >= boot:
+            return False
+        return now - route.heard < LIVING_S
 
     def forget(self, peer: NodeId) -> None:
         """Stop talking to a peer."""

@@ -91,6 +91,17 @@ class Leave(Fact):
     incarnation: Incarnation
 
 
+@dataclass(frozen=True, slots=True)
+class Twin(Fact):
+    """A node says: my key lives twice; I run in `boot`, and somebody has signed `rival`."""
+
+    CONTEXT: ClassVar[str] = "twin/1"
+    URGENT: ClassVar[bool] = True
+    LAYOUT: ClassVar[Layout] = (Uint(64), Uint(64))
+    boot: Boot
+    rival: Boot
+
+
 MEMBERSHIP_CONTEXTS: Contexts = {
-    kind.CONTEXT: kind for kind in (Presence, Accusation, Verdict, Leave)
+    kind.CONTEXT: kind for kind in (Presence, Accusation, Verdict, Leave, Twin)
 }

@@ -8,11 +8,11 @@ aside (bounded), for gossip offers nothing twice.
 from typing import Any
 
 from mesh.core.errors import Refusal, RemoteError
-from mesh.core.identity import NodeId
+from mesh.core.identity import Boot, NodeId
 from mesh.core.instants import Now
 from mesh.core.membership.court import Court
 from mesh.core.membership.edges import Edges
-from mesh.core.membership.facts import Accusation, Leave, Presence, Verdict
+from mesh.core.membership.facts import Accusation, Leave, Presence, Twin, Verdict
 from mesh.core.membership.ground import Ground
 from mesh.core.membership.lifecycle import Lifecycle
 from mesh.core.membership.member import Member, Standing
@@ -20,6 +20,7 @@ from mesh.core.membership.own_record import OwnRecord
 from mesh.core.membership.probe import Phase
 from mesh.core.membership.shelf import Shelf
 from mesh.core.membership.suspicion import accusers_needed
+from mesh.core.membership.twins import Twins
 from mesh.core.membership.verdicts import (
     accusers_of,
     broken,
@@ -43,6 +44,7 @@ class Intake:
         self._own = own
         self._me = ground.table.self_id
         self._early_verdicts = Shelf(ground.params.members_max)
+        self.twins = Twins(ground)
         self._early_leaves: dict[NodeId, Verified[Leave]] = {}
 
     @property
@@ -57,6 +59,8 @@ class Intake:
             return self._accept_verdict(now, verified)
         if isinstance(fact, Accusation):
             return False  # accusations go to the observers only, by message
+        if isinstance(fact, Twin):
+            return self.twins.accept(verified, self._boot_of(verified.author))
         if not isinstance(fact, Presence | Leave):
             raise RemoteError(Refusal.UNKNOWN_CONTEXT, fact.CONTEXT)
         if verified.author == self._me:
@@ -64,6 +68,12 @@ class Intake:
         if isinstance(fact, Leave):
             return self._accept_leave(now, verified)
         return self._accept_presence(now, verified)
+
+    def _boot_of(self, node: NodeId) -> Boot | None:
+        if node == self._me:
+            return self._own.fact.boot if self._own.presence is not None else None
+        member = self._ground.table.get(node)
+        return None if member is None else member.standing[0]
 
     # -- presence
 
@@ -78,6 +88,7 @@ class Intake:
                 return False
             member = Member(verified.author, verified, now.instant)
             table.add(member)
+            self.twins.outlive(member.id, fact.boot)
             self._take_early(now, member)
             return True
         if standing < member.standing or (
@@ -97,6 +108,7 @@ class Intake:
         self._ground.drop(member.verdict)
         member.presence = verified
         if verified.fact.boot > boot:
+            self.twins.outlive(member.id, verified.fact.boot)
             member.boot_since = now.instant
             member.forget_contact()
         elif member.is_down or self._court.accuses(member):

@@ -21,7 +21,7 @@ from mesh.core.membership.agenda import (
 from mesh.core.membership.court import Court, open_accusation_untrusted
 from mesh.core.membership.detours import Detours
 from mesh.core.membership.edges import Edges
-from mesh.core.membership.facts import Accusation, Presence
+from mesh.core.membership.facts import Accusation, Presence, Twin
 from mesh.core.membership.ground import Ground, MembershipParts, OwnPresence
 from mesh.core.membership.healing import Healing
 from mesh.core.membership.intake import Intake
@@ -68,6 +68,7 @@ class Membership:
     def start(self, now: Now) -> None:
         """Publish the own presence and begin to watch; raises LocalError when it is too large."""
         self._own.start(now)
+        self._intake.twins.outlive(self._table.self_id, self._parts.boot)
         self._agenda.set(RANDOM, self._ground.spread(now, self._params.random_probe_s))
         self._agenda.set(REDIAL, self._healing.redial_at(now))
         self._settle(now)
@@ -156,6 +157,7 @@ class Membership:
         """Forget a member at once: it may not take part any more."""
         member = self._table.get(peer)
         if member is not None:
+            self._intake.twins.forget(peer)
             self._lifecycle.expel(member)
             self._settle(now)
 
@@ -197,6 +199,16 @@ class Membership:
     def rival_boot(self) -> Boot | None:
         """A boot that somebody else signed with this node's key, at or above our own."""
         return self._own.rival_boot
+
+    @property
+    def rival_presence(self) -> Verified[Presence] | None:
+        """Where whoever else has this node's key says that it is."""
+        return self._own.rival_presence
+
+    @property
+    def own_twin(self) -> Verified[Twin] | None:
+        """What was said with this node's key of its living twice."""
+        return self._intake.twins.get(self._table.self_id)
 
     @property
     def own_presence(self) -> Verified[Presence] | None:
@@ -436,6 +448,8 @@ class Membership:
         fact, flags = member.presence.fact, []
         if member.probe is not None and member.probe.phase is Phase.HELD:
             flags.append("degraded")
+        if self._intake.twins.get(member.id) is not None:
+            flags.append("cloned")
         penalty = member.penalty(now.instant, self._params.flap_half_life_s)
         if penalty > self._params.flap_penalty_high:
             flags.append("flapping")
@@ -464,6 +478,8 @@ class Membership:
             flags.append("degraded")
         if self.isolated:
             flags.append("isolated")
+        if self.own_twin is not None:
+            flags.append("cloned")
         status = self.status(self._table.self_id)
         assert status is not None
         return MemberView(

@@ -44,6 +44,7 @@ class OwnRecord:
         self.left: Verified[Leave] | None = None
         self.rival_boot: Boot | None = None
         """A greater boot signed with this node's key: the key lives twice, or the disk is old."""
+        self.rival_presence: Verified[Presence] | None = None
         self._former: dict[FactId, Verified[Presence] | Verified[Leave]] = {}
         self._accusers: dict[NodeId, Instant] = {}
         self._is_sentenced = False
@@ -144,7 +145,7 @@ class OwnRecord:
             self._former[verified.id] = verified
             return True
         if verified.fact.boot > self.fact.boot:
-            self.rival_boot = max(verified.fact.boot, self.rival_boot or Boot(0))
+            self._note_rival(verified)
             return True
         if verified.fact.boot < self.fact.boot or self.left is not None:
             return False
@@ -152,8 +153,13 @@ class OwnRecord:
             raise RemoteError(Refusal.BROKEN_RULE, "a goodbye of ours that we have not said")
         if standing > self.standing:
             # Our own key and our own boot: only a copy of us can have said it.
-            self.rival_boot = verified.fact.boot
+            self._note_rival(verified)
         return False
+
+    def _note_rival(self, verified: Verified[Presence] | Verified[Leave]) -> None:
+        self.rival_boot = max(verified.fact.boot, self.rival_boot or Boot(0))
+        if isinstance(verified.fact, Presence):
+            self.rival_presence = verified
 
     def _change(self, now: Now, fact: Presence) -> None:
         check_size(fact)

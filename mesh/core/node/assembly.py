@@ -18,6 +18,7 @@ from mesh.core.links.links import Links
 from mesh.core.links.session import LinkEnd
 from mesh.core.membership.facts import Presence
 from mesh.core.membership.membership import Membership, MembershipParts, OwnPresence
+from mesh.core.membership.twins import newest_boot
 from mesh.core.node.bulk import Bulk
 from mesh.core.node.participant import Participant, evidence_of
 from mesh.core.node.removals import Removals
@@ -85,7 +86,10 @@ def assemble(
     def own_facts() -> Sequence[bytes]:
         presence = membership.presence(author.id)
         assert presence is not None
-        proofs = [*trust.chain(author.public_key), presence]
+        twin = membership.own_twin
+        # One that was outdone has nothing to show but that.
+        outdone = twin is not None and newest_boot(twin) > presence.fact.boot
+        proofs = [*trust.chain(author.public_key), twin if outdone and twin else presence]
         return [proof.signed.encode() for proof in proofs]
 
     silent_s = SILENT_QUIET_TIMES * params.membership.edge_quiet_s

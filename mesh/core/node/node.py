@@ -53,8 +53,9 @@ from mesh.core.node.authority import Authority
 from mesh.core.node.commits import Commits
 from mesh.core.node.contact import Contact
 from mesh.core.node.entry import JOIN_MARK, Entry, Granted, found_mesh
-from mesh.core.node.halts import LEFT, OUTLIVED, REMOVED, START_AFRESH
+from mesh.core.node.halts import LEFT, REMOVED, START_AFRESH
 from mesh.core.node.join_relays import RELAYED_JOIN_MARK
+from mesh.core.node.own_key import OwnKey
 from mesh.core.node.participant import Participant
 from mesh.core.node.queries import Queries
 from mesh.core.node.setup import BOOT_ROW_BYTES, NodeSetup, last_start
@@ -155,6 +156,7 @@ class Node:
         if self.participant is not None:
             self._extend(self.participant.handle_timeout(now))
             self._extend(self.contact.handle_timeout(now))
+            self.own_key.forget_rises(now)
             self._extend(self.admissions.handle_timeout(now))
         self._settle(now)
         return self._finish(now)
@@ -327,6 +329,8 @@ class Node:
             return
         self.participant = participant
         self.queries = Queries(self.setup, participant, now.instant)
+        self.own_key = OwnKey(participant)
+        self.own_key.restore(self.rows)
         self.admissions = Admissions(self.setup, participant, rows)
         self.authority = Authority(participant, self.admissions)
         self.contact = Contact(
@@ -465,10 +469,9 @@ class Node:
         if self.participant is not None:
             self.participant.settle(now)
             self.queries.settle(now)
+            self.own_key.tend(now)
             if self.participant.removals.is_expelled:
                 self._end(now, REMOVED, "removed")
-            elif (self.participant.membership.rival_boot or self.boot) > self.boot:
-                self._end(now, OUTLIVED, "outlived")
 
     def _end(self, now: Now, halt: Halt, state: str) -> None:
         """Stop once what says so is on disk."""

@@ -14,6 +14,8 @@ from mesh.core.claims.table import Table
 from mesh.core.effects import Effect
 from mesh.core.errors import LocalError, Refusal, RemoteError
 from mesh.core.gossip.gossip import Family, Gossip, PushNumber
+from mesh.core.gossip.items import Form, Item
+from mesh.core.gossip.messages import ToldFacts
 from mesh.core.identity import Address, Boot, NodeId, PublicKey, TaskId, node_id
 from mesh.core.instants import Instant, Now, later
 from mesh.core.links.links import Opened
@@ -89,6 +91,10 @@ class Participant:
     kinds: tuple[str, ...] = ()
     """The kinds for which this node last advertised waiting agents."""
     known_alive: tuple[NodeId, ...] = ()
+    alarm: str = ""
+    """What people have to know of this node's key."""
+    met: Instant | None = None
+    """When the first sealed datagram of another node came in."""
     _said: Buckets[NodeId] = field(init=False)
     """How many membership facts of each author have been taken lately."""
 
@@ -182,10 +188,15 @@ class Participant:
         """Be able to seal to the author of a presence."""
         if presence.author == self.author.id:
             return
-        fact = presence.fact
+        fact, links = presence.fact, self.transport.links
+        if links.replaces_living(now.instant, presence.author, fact.boot):
+            # Should whoever ran in the former boot still be there, this is the last that it hears.
+            items = Item(Form.SINGLE, presence.signed.encode()).encode()
+            told = (ToldFacts.KIND, bytes((Family.MEMBERS,)) + items)
+            self.outbox.effects += self.transport.send_last(now.instant, presence.author, told)
         end = LinkEnd(presence.author, fact.boot, fact.link_key)
         address = Address(*fact.addresses[0])
-        self.transport.links.learn(end, address, now.instant)
+        links.learn(end, address, now.instant)
 
     # ---- what comes in
 
@@ -213,11 +224,14 @@ class Participant:
         self.take_facts(now, facts)
         if answer is None:
             return []
-        later = self._later_presence(facts)
-        return [answer] if later is None else [self.transport.answer(source, [later])]
+        newer = self._later_presence(facts)
+        return [answer] if newer is None else [self.transport.answer(source, [newer])]
 
     def _later_presence(self, greeting: Sequence[SignedFact]) -> bytes | None:
-        """Return what whoever greets has said of itself in a later boot than it knows of."""
+        """Return what whoever greets has said of itself in a later boot than it knows of.
+
+        Either its disk is old and it has to rise above this, or its key lives twice.
+        """
         for signed in greeting:
             if signed.context == Presence.CONTEXT:
                 known = self.membership.presence(node_id(signed.author))
@@ -246,6 +260,8 @@ class Participant:
 
     def _receive_sealed(self, now: Now, data: bytes, source: Address) -> list[Effect]:
         opened = self.transport.open_untrusted(now, data, source)
+        if self.met is None:
+            self.met = now.instant
         self.membership.handle_evidence(now, opened.peer, opened.echo_age_s)
         return self._receive_frames(now, opened)
 

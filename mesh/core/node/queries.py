@@ -130,14 +130,19 @@ class Queries:
                 "admins": len(participant.trust.admins()),
                 "members": members,
             },
-            "warnings": self._warnings(),
+            "warnings": self._warnings(now),
             "tasks": self._task_counts(),
             "counters": dict(sorted(self.counters().items())),
         }
 
-    def _warnings(self) -> list[Json]:
+    def _warnings(self, now: Now) -> list[Json]:
         participant = self.participant
-        warnings: list[Json] = []
+        warnings: list[Json] = [participant.alarm] if participant.alarm else []
+        warnings += [
+            f"THE KEY OF {view.name} LIVES TWICE: neither of the two takes work"
+            for view in participant.membership.members(now)
+            if "cloned" in view.flags and not view.is_self
+        ]
         if len(participant.trust.admins()) < ADMINS_WANTED and participant.known_alive:
             warnings.append("fewer than two admins: if the one is lost, nobody can join any more")
         if participant.membership.isolated:

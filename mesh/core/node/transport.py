@@ -109,6 +109,10 @@ class Transport:
             self._greeted.note(target)
         return self._datagram(target, data)
 
+    def send_last(self, now: Instant, peer: NodeId, message: tuple[int, bytes]) -> list[Effect]:
+        """Return what says one thing over a link that is about to be replaced."""
+        return self._carry(now, peer, *message)
+
     def answer(self, target: Address, facts: Sequence[bytes]) -> Effect:
         """Return the answer to a greeting that says something else than who this node is."""
         self.count("hellos_sent")

@@ -54,7 +54,7 @@ CASES: list[tuple[Effect, tuple[object, ...]]] = [
     (Reply(ClientId(1), 2, {"a": 1}), ("reply", 1, 2, {"a": 1})),
     (ReplyError(ClientId(1), 2, "n", "m", "h"), ("refuse", 1, 2, "n", "m", "h")),
     (Notify("t", {"b": 1}, ClientId(3)), ("notify", "t", {"b": 1}, 3)),
-    (Halt("left"), ("halt", "left", "")),
+    (Halt("left"), ("halt", "left", "", False)),
 ]
 
 
