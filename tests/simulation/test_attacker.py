@@ -63,15 +63,23 @@ def participant_of(mesh: Mesh, name: str) -> Participant:
 
 @dataclass
 class Attacker:
-    """The node e in the hands of somebody who knows the protocol."""
+    """A node in the hands of somebody who knows the protocol."""
 
     mesh: Mesh
     rng: random.Random
+    name: str = EVIL
+    honest: tuple[str, ...] = HONEST
     sent: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        node = self.mesh.world.hosts[self.name].node
+        assert isinstance(node, Node)
+        # Its own program does not mind what else is said with its key.
+        node.own_key.is_rising = True
 
     @property
     def me(self) -> Participant:
-        return participant_of(self.mesh, EVIL)
+        return participant_of(self.mesh, self.name)
 
     # ---- what it can do
 
@@ -91,22 +99,22 @@ class Attacker:
 
     def say(self, target: str, kind: int, body: bytes) -> None:
         """Send one message over the true link."""
-        now = self.mesh.world.hosts[EVIL].clock.read(self.mesh.world.now_s)
+        now = self.mesh.world.hosts[self.name].clock.read(self.mesh.world.now_s)
         receiver = self.mesh.world.hosts[target]
         links, peer = self.me.transport.links, participant_of(self.mesh, target).author.id
         if len(body) > BODY_BYTES_MAX or peer not in links.routes:
             return
         for data in links.seal(now.instant, peer, [(kind, body)]):
-            event = DatagramReceived(data, self.mesh.world.hosts[EVIL].address)
+            event = DatagramReceived(data, self.mesh.world.hosts[self.name].address)
             self.mesh.world.give(receiver, event)
 
-    def spread(self, family: Family, fact: Fact, targets: tuple[str, ...] = HONEST) -> FactId:
+    def spread(self, family: Family, fact: Fact, targets: tuple[str, ...] = ()) -> FactId:
         """Sign a fact and hand it to everybody, in any of the ways of gossip."""
         [verified] = self.me.author.sign([fact])
         item = Item(Form.SINGLE, verified.signed.encode())
         want = self.rng.choice(tuple(Want))
         push = Push(family, (Section(self.rng.getrandbits(40), 0, want, (item,)),))
-        for target in targets:
+        for target in targets or self.honest:
             way = self.rng.randrange(3)
             if way == 0:
                 self.say(target, Push.KIND, push.encode())
@@ -118,12 +126,12 @@ class Attacker:
     # ---- what it knows
 
     def victim(self) -> Presence:
-        presence = participant_of(self.mesh, self.rng.choice(HONEST)).membership.own_presence
+        presence = participant_of(self.mesh, self.rng.choice(self.honest)).membership.own_presence
         assert presence is not None
         return presence.fact
 
     def victim_id(self) -> NodeId:
-        return participant_of(self.mesh, self.rng.choice(HONEST)).author.id
+        return participant_of(self.mesh, self.rng.choice(self.honest)).author.id
 
     def own(self) -> Presence:
         presence = self.me.membership.own_presence
@@ -131,7 +139,7 @@ class Attacker:
         return presence.fact
 
     def records(self) -> list[Record]:
-        table = participant_of(self.mesh, self.rng.choice(HONEST)).table
+        table = participant_of(self.mesh, self.rng.choice(self.honest)).table
         found = [table.record(task) for task in table.tasks()]
         return [record for record in found if record is not None and record.spec is not None]
 
@@ -151,33 +159,33 @@ class Attacker:
         rng, fact = self.rng, self.own()
         addresses = rng.choice(
             [
-                (self.mesh.world.hosts[rng.choice(HONEST)].address,),
+                (self.mesh.world.hosts[rng.choice(self.honest)].address,),
                 (Address("localhost", 1), Address("255.255.255.255", 65535)),
                 (Address("no address at all", 0),) * 4,
                 (),
             ]
         )
         tags = rng.choice([(), (("k" * 32, "v" * 64),) * 16, (("zone", "a"),) * 9])
-        name = rng.choice([rng.choice(HONEST), "e", "n" * 64])
+        name = rng.choice([rng.choice(self.honest), "e", "n" * 64])
         raised = rng.choice([1, 2, 1000, INCARNATION_MAX - 7, INCARNATION_MAX])
         said = replace(
             fact, incarnation=Incarnation(raised), addresses=addresses, tags=tags, name=name
         )
         self.spread(rng.choice(tuple(Family)), said)
         if rng.random() < 0.1:  # a key that is none, for some
-            self.spread(Family.MEMBERS, replace(said, link_key=bytes(32)), HONEST[:2])
+            self.spread(Family.MEMBERS, replace(said, link_key=bytes(32)), self.honest[:2])
 
     def judge(self) -> None:
         """A verdict on an honest node, with as much proof as one accuser can make up."""
         rng, author = self.rng, self.me.author
-        victim = participant_of(self.mesh, rng.choice(HONEST))
+        victim = participant_of(self.mesh, rng.choice(self.honest))
         presence = victim.membership.own_presence
         assert presence is not None
         incarnation = Incarnation(presence.fact.incarnation + rng.choice([0, 0, 0, 1, 9]))
         accused = Accusation(victim.author.id, presence.fact.boot, incarnation)
         signature = author.sign([accused])[0].signed.signature
         mine = (author.public_key, signature)
-        other = participant_of(self.mesh, rng.choice(HONEST)).author.public_key
+        other = participant_of(self.mesh, rng.choice(self.honest)).author.public_key
         made_up = (other, signature)
         itself = (victim.author.public_key, signature)
         proofs = rng.choice(
@@ -200,7 +208,7 @@ class Attacker:
         named = (subject, victim.fact.boot, Incarnation(raised))
         signed = self.me.author.sign([Accusation(*named)])[0].signed
         accusation = Accuse(signed.encode())
-        for target in HONEST:
+        for target in self.honest:
             self.say(target, Accuse.KIND, accusation.encode())
             if rng.random() < 0.3:
                 kind = rng.choice([Vouch, Withdraw, Ask])
@@ -291,7 +299,9 @@ class Attacker:
         """Any fact of anybody, one field changed, signed with its own key."""
         rng = self.rng
         family = rng.choice(tuple(Family))
-        held = [v.fact for v in participant_of(self.mesh, rng.choice(HONEST)).gossip.facts(family)]
+        held = [
+            v.fact for v in participant_of(self.mesh, rng.choice(self.honest)).gossip.facts(family)
+        ]
         if not held:
             return
         fact = rng.choice(held[-40:])
@@ -435,7 +445,8 @@ def test_a_takeover_by_a_local_conclusion_is_possible_and_shown_as_local(meshes:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="a claim of the same epoch needs no reason, so a liar with the greater lot takes over",
+    reason="a claim of the same epoch needs no reason, so a liar with the greater lot takes over; "
+    "no rule over the set of facts can tell it from a race: docs/decisions/0011",
 )
 def test_nobody_is_outbid_once_it_works(meshes: MeshOf) -> None:
     for seed in range(10):
