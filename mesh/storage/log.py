@@ -37,6 +37,8 @@ INSERT_ROWS_MAX = 128
 QUARANTINE_LISTED_MAX = 1000
 UNREADABLE_MAX = 1000
 """Row numbers stepped over because their page cannot be read; beyond it the file is given up."""
+SECRET_KINDS = ("root_key",)
+"""Rows whose values are overwritten when they are deleted, and do not wait for compaction."""
 WAL_BYTES_KEPT = 16 * 1024 * 1024
 
 _CREATE = """
@@ -289,11 +291,28 @@ class Log:
             (number, row.kind, row.key, row.value, checksum(row.kind, row.key, row.value))
             for number, row in enumerate(rows, self._last + 1)
         ]
+        self._wipe([row for row in rows if row.value is None and row.kind in SECRET_KINDS])
         self._insert(numbered)
         self._last += len(rows)
         self._rows += len(rows)
         for number, kind, key, value, _ in numbered:
             index.note(number, kind, key, deletes=value is None)
+
+    def _wipe(self, deleted: Sequence[Row]) -> None:
+        """Let no byte of what is deleted stay in the file; raises LogError."""
+        if not deleted:
+            return
+        run = self._connection.execute
+        with _refusals():
+            run("pragma secure_delete = on")
+            for row in deleted:
+                empty = checksum(row.kind, row.key, None)
+                run(
+                    "update log set value = null, checksum = ? where kind = ? and key = ?",
+                    (empty, row.kind, row.key),
+                )
+            run("pragma wal_checkpoint(truncate)").fetchall()
+            run("pragma secure_delete = off")
 
     def _insert(self, numbered: Sequence[tuple[int, str, bytes, bytes | None, bytes]]) -> None:
         """Insert rows in one transaction, in as few statements as can be.

@@ -361,3 +361,20 @@ def test_a_failed_compaction_is_counted_and_tried_later(
     log.compact()
     assert log.rows == 1
     assert reopened_after(log, path) == {"fact": {fact(1).key: b"v"}}
+
+
+def test_a_deleted_secret_leaves_no_byte_in_any_file(tmp_path: Path) -> None:
+    path = tmp_path / "log.sqlite"
+    secret, other = b"S" * 16 + b"root key", b"O" * 16 + b"other"
+    log = Log(path)
+    log.append([Row("root_key", b"", secret), Row("fact", b"k", other)])
+    log.append([Row("root_key", b"", secret)])
+    log.append([Row("root_key", b"", None)])
+    kept = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert secret not in kept
+    assert other in kept
+    log.close()
+    with_rest = Log(path)
+    assert with_rest.restore() == {"fact": {b"k": other}, "root_key": {}}
+    assert with_rest.quarantined_count == 0
+    with_rest.close()
