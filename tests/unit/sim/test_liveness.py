@@ -47,7 +47,7 @@ def ending(state: TaskState, copies: int = 1) -> tuple[World, Final]:
 @pytest.mark.parametrize("state", list(TaskState))
 def test_l2_a_task_that_nobody_finishes(state: TaskState) -> None:
     _, final = ending(state)
-    if state in {TaskState.SUBMITTED, TaskState.WORKING}:
+    if state in {TaskState.SUBMITTED, TaskState.WORKING, TaskState.INPUT_REQUIRED}:
         with pytest.raises(Violation, match="L2"):
             check_completion(final)
         check_completion(replace(final, willing=("paint",)))
