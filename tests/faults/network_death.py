@@ -279,7 +279,7 @@ def first_gone(scale: Scale) -> Outcome:
     return Outcome(
         (
             Figure("admins before", len(admins), at_least=2),
-            Figure("newcomer started to full views", joined, "s", at_most=seconds(10.0, scale)),
+            Figure("newcomer started to full views", joined, "s", at_most=seconds(30.0, scale)),
             Figure("its task done elsewhere", done, at_least=1),
         ),
         f"{count} nodes",
