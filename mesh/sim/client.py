@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mesh.core.commands import (
     Command,
+    TaskAccept,
     TaskCancel,
     TaskClaim,
     TaskComplete,
@@ -26,6 +27,8 @@ NOTICES_MAX = 1000
 SETTLED_TOPIC = "task.settled"
 END_TOPICS = ("task.lost", "task.canceled")
 """Notifications after which a claim is over."""
+RIGHTFUL_ENDS = ("handed_over", "released", "timed_out")
+"""Reasons for which a claim is lost without anybody having taken it away."""
 NOT_RUNNING = "node_not_running"
 DISCONNECTED = "disconnected"
 
@@ -151,7 +154,7 @@ class SimClient:
             held.granted = True
             self.note(What.CLAIMED, held)
         elif topic in END_TOPICS:
-            if topic == END_TOPICS[0]:
+            if topic == END_TOPICS[0] and text_of(body, "reason") not in RIGHTFUL_ENDS:
                 self.note(What.LOST, held)
             self.handle_lost(held)
 
@@ -226,7 +229,7 @@ class SimClient:
                 self._event(What.SUBMITTED, task, kind, copies=answer.number("copies"))
             case TaskCancel(task=task):
                 self._event(What.CANCELED, task)
-            case TaskClaim() | TaskResume():
+            case TaskClaim() | TaskResume() | TaskAccept():
                 self._record_claim(answer)
             case TaskStart() | TaskComplete() | TaskFail() | TaskRelease():
                 held = self.holdings.get(command.handle)

@@ -6,9 +6,11 @@ from typing import Any
 
 from mesh.core.claims.claiming import Claiming
 from mesh.core.claims.desk import Desk
+from mesh.core.claims.exchange import Talk
 from mesh.core.claims.facts import Claim, Spec
 from mesh.core.claims.openings import Opening, Openings
 from mesh.core.claims.record import ClaimView, Record, _Heap
+from mesh.core.claims.reporting import Reporting, Watch
 from mesh.core.claims.returning import Returning
 from mesh.core.claims.sessions import Holding, Phase, Sessions, handle_key
 from mesh.core.claims.table import Table
@@ -172,6 +174,41 @@ class OwnRank:
     def by_work(cls, *_: object) -> int:
         """Return how many claims the claimant holds."""
         return cls.claims
+
+
+# What is said to others
+
+
+def any_offer(talk: Talk, said: Verified[Any]) -> Verified[Any] | None:
+    """Find the offer that is answered, whoever it was for."""
+    return talk.facts.get(said.fact.offer)
+
+
+def accepted_by_anybody(talk: Talk, result: Verified[Any], claim: Verified[Claim]) -> bool:
+    """Count the acceptances of a result, its author's among them."""
+    by = [said for said in talk.said if getattr(said.fact, "result", None) == result.id]
+    return len(by) >= talk.specs[claim.fact.spec].fact.verify
+
+
+def given_up_by_anybody(real: Callable[..., Any]) -> Callable[..., Any]:
+    """Believe whoever says that a question is over."""
+
+    def questions(talk: Talk, told: list[Verified[Any]]) -> Any:  # noqa: ANN401  as the real one
+        over = [said.fact.question for said in told if getattr(said.fact, "timed_out", False)]
+        for view in real(talk, told):
+            yield replace(view, timed_out=view.timed_out or view.fact.id in over)
+
+    return questions
+
+
+def heard_once(real: Callable[..., None]) -> Callable[..., None]:
+    """Begin to count a silence, and never anew."""
+
+    def heard(reporting: Reporting, now: Now, holding: Holding, watch: Watch) -> None:
+        if watch.since == now.instant:
+            real(reporting, now, holding, watch)
+
+    return heard
 
 
 # The desk

@@ -17,7 +17,16 @@ from mesh.core.claims.requests import Asker
 from mesh.core.claims.sessions import Holding, Phase
 from mesh.core.claims.timers import TimerName
 from mesh.core.claims.writing import Writing
-from mesh.core.commands import TaskComplete, TaskFail, TaskRelease, TaskStart
+from mesh.core.commands import (
+    TaskAsk,
+    TaskComplete,
+    TaskDecline,
+    TaskFail,
+    TaskOffer,
+    TaskProgress,
+    TaskRelease,
+    TaskStart,
+)
 from mesh.core.effects import ClientId
 from mesh.core.errors import LocalError
 from mesh.core.gossip.vocabulary import PushNumber, Want
@@ -26,7 +35,16 @@ from mesh.core.instants import Instant, Now, later
 
 BATCH_FACTS_MAX = 64
 ROUND = TimerName("round")
-Gated = TaskStart | TaskComplete | TaskFail | TaskRelease
+Gated = (
+    TaskStart
+    | TaskComplete
+    | TaskFail
+    | TaskRelease
+    | TaskProgress
+    | TaskDecline
+    | TaskOffer
+    | TaskAsk
+)
 """What waits for the end of the round."""
 
 
