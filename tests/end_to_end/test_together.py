@@ -100,20 +100,6 @@ def test_m11_a_task_resumes_at_item_46_and_not_at_1(real_mesh: RealMesh, folder:
     assert shown["starts"] == 2
 
 
-def test_m6_a_stuck_worker_is_flagged_and_stopped_and_another_goes_on(
-    real_mesh: RealMesh,
-) -> None:
-    """Node and socket are alive; the worker alone says nothing any more."""
-    first, second = real_mesh.start(2)
-    worker(second, "stuck", sys.executable, "-c", STUCK)
-    task = submit(first, kind="stuck", progress_limit_s=1.0, max_attempts=1)
-    shown = wait_state(first, task, "failed", 15)
-    assert "no progress for 1 s" in shown["error"]
-    assert shown["timeouts"] == 1
-    (dead,) = first.call("task.list", state="dead")["tasks"]
-    assert dead["id"] == task
-
-
 def test_m9_m10_a_hand_over_carries_its_context_and_its_history_survives_its_authors(
     real_mesh: RealMesh,
 ) -> None:
@@ -184,8 +170,20 @@ def test_m7_a_stopped_owner_learns_of_its_loss_before_its_agent_may_act(
     assert shown["superseded"] == []
 
 
-def test_m26_a_cancel_ends_the_owners_process_group(real_mesh: RealMesh, folder: Path) -> None:
+def test_m6_m26_a_stuck_worker_and_a_canceled_one_are_stopped_with_all_their_processes(
+    real_mesh: RealMesh, folder: Path
+) -> None:
+    """Node and socket are alive; the first worker says nothing, and the second does not obey."""
     first, second = real_mesh.start(2)
+    stuck = worker(second, "stuck", sys.executable, "-c", STUCK)
+    task = submit(first, kind="stuck", progress_limit_s=1.0, max_attempts=1)
+    shown = wait_state(first, task, "failed", 15)
+    assert "no progress for 1 s" in shown["error"]
+    assert shown["timeouts"] == 1
+    (dead,) = first.call("task.list", state="dead")["tasks"]
+    assert dead["id"] == task
+    stuck.terminate()
+    assert stuck.wait(10) == 0, "its command was stopped before"
     pids = folder / "pids"
     child = f"(trap '' TERM; echo $BASHPID >> {pids}; sleep 600)"
     script = f"echo $$ >> {pids}; trap '' TERM; {child} & sleep 600"
