@@ -22,8 +22,14 @@ class Final:
     """Kinds for which an honest agent waits at a node of the core."""
 
     def snapshots(self) -> dict[str, Snapshot]:
-        """Return the state of the core, by name."""
-        return {name: self.world.snapshot(self.world.hosts[name]) for name in self.core}
+        """Return the state of the core, by name; raises Violation when one of it does not run."""
+        found = {}
+        for name in self.core:
+            host = self.world.hosts[name]
+            if host.node is None:
+                raise Violation("L3", f"{name} does not run: {host.halted or 'off'}")
+            found[name] = self.world.snapshot(host)
+        return found
 
 
 def check_agreement(snapshots: Mapping[str, Snapshot]) -> None:

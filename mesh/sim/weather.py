@@ -33,6 +33,8 @@ from mesh.sim.world import World
 CALM_BEGINNING_S = 5.0
 WALL_JUMP_S = 10 * 31_536_000.0
 DRIFT_HIGH = 0.05
+GOODBYE_S = 5.0
+"""Within this time a node that was asked to leave has stopped."""
 NEWCOMER = "new"
 """How the names of machines begin that join in the storm."""
 NEWCOMERS_MAX = 12
@@ -319,6 +321,8 @@ def clear_up(world: World, core: Sequence[str]) -> None:
         else:
             world.wake(name)
             world.start(name)
+            # Who is just saying goodbye stops in a moment, and is to be there all the same.
+            world.call_later(GOODBYE_S, partial(world.start, name))
 
 
 def draw_core(rng: random.Random, names: Sequence[str]) -> tuple[str, ...]:

@@ -42,8 +42,12 @@ FOUND_LONG = (
 )
 """Of ten simulated minutes each, so the usual test run tries the first one only."""
 
+LEAVER = "who was saying goodbye when the weather cleared up was looked for, and never came back"
 
-@pytest.mark.parametrize(("profile", "plan", "what"), FOUND)
+FOUND_LATER = (("lan", Plan(81, nodes=3, storm_s=10.0, tasks=5), LEAVER),)
+
+
+@pytest.mark.parametrize(("profile", "plan", "what"), [*FOUND, *FOUND_LATER])
 def test_what_a_seed_once_broke_holds(profile: str, plan: Plan, what: str) -> None:
     outcome = run_trial(plan, params_for(profile), Population())
     assert outcome.broken is None, f"{outcome.line()} once: {what}"

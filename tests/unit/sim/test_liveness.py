@@ -78,6 +78,13 @@ def test_l3_a_live_node_that_is_not_alive_for_all() -> None:
             check_alive({**good, "b": bad})
 
 
+def test_l3_somebody_of_the_core_does_not_run() -> None:
+    world, final = ending(TaskState.COMPLETED)
+    world.kill("a")
+    with pytest.raises(Violation, match="L3: a does not run"):
+        final.snapshots()
+
+
 def test_l4_somebody_still_works_on_what_it_does_not_own() -> None:
     world, final = ending(TaskState.SUBMITTED)
     world.history.add(event(What.STARTED))
