@@ -5,6 +5,8 @@ import traceback
 from dataclasses import dataclass, replace
 from functools import partial
 
+import msgspec
+
 from mesh.core.commands import TaskSubmit
 from mesh.core.params import Params
 from mesh.sim.agent import Habits, SimAgent, reformed
@@ -40,6 +42,8 @@ class Plan:
     """Median and p99, instead of the latency that the seed draws."""
     kinds: tuple[FaultKind, ...] = tuple(FaultKind)
     """From which kinds of faults the seed draws."""
+    scheduled: bool = False
+    """Whether tasks have priorities, limits and allocations, which a seed of their own draws."""
 
     def weather(self, drawn: Weather) -> Weather:
         """Return the weather that was drawn, with what the plan says instead."""
@@ -191,6 +195,8 @@ class Trial:
             host = world.hosts[rng.choice(self.names)]
             client = SimClient(world, host, f"submitter-{number}")
             task = TaskSubmit(kind=rng.choice(KINDS), request_id=f"trial-{number}")
+            if self.plan.scheduled:
+                task = scheduled(task, random.Random(f"{self.plan.seed}-{number}"))
             client.later(rng.uniform(0.0, self.plan.storm_s), partial(submit, client, task))
 
     def _settle(self) -> None:
@@ -208,6 +214,19 @@ class Trial:
                     raise
             else:
                 return
+
+
+def scheduled(task: TaskSubmit, rng: random.Random) -> TaskSubmit:
+    """Return a task with some of what may be said about its order and its owner."""
+    return msgspec.structs.replace(
+        task,
+        priority=rng.choice((0, 0, 3)),
+        limit=rng.choice((None, None, ("one", 1), ("two", 2))),
+        allocation=rng.choice(("pull", "offered", "auction")),
+        bid_window_s=rng.choice((None, 0.2)),
+        run_limit_s=rng.choice((None, 20.0)),
+        max_attempts=9,
+    )
 
 
 def submit(client: SimClient, task: TaskSubmit) -> None:

@@ -8,10 +8,12 @@ from mesh.core.snapshot import TaskState
 from mesh.sim.agent import Habits
 from mesh.sim.engine import Conditions
 from mesh.sim.history import What
+from mesh.sim.population import Population
 from mesh.sim.scenario import Mesh, Refused
+from mesh.sim.trial import Plan, run_trial
 from tests.simulation.conftest import MeshOf
 from tests.simulation.fairness import shares
-from tests.simulation.hunting import close, is_state, member_at
+from tests.simulation.hunting import LOCAL, close, is_state, member_at
 
 LOSSY = Conditions(loss=0.1, latency_s=(0.001, 0.02))
 BUSY = Habits(("build",), work_s=(600.0, 600.0))
@@ -248,6 +250,16 @@ def test_failed_bids_cost_nobody_an_attempt(meshes: MeshOf) -> None:
         assert view is not None
         assert view.attempts_used == number + 1
     mesh.run_until(lambda: is_state(mesh, "build", TaskState.FAILED))
+
+
+# Weather
+
+
+def test_whatever_the_weather_every_schedule_comes_to_its_end(seeds: range) -> None:
+    for seed in seeds[:50]:
+        plan = Plan(seed, nodes=4, storm_s=30.0, tasks=12, scheduled=True)
+        outcome = run_trial(plan, LOCAL, Population())
+        assert outcome.broken is None, outcome.line()
 
 
 # Fairness

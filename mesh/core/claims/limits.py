@@ -108,6 +108,8 @@ class Limits:
     _waiting: Backlog = field(default_factory=Backlog)
     _places: dict[TaskId, tuple[str, Key]] = field(default_factory=dict)
     _listed: dict[str, dict[TaskId, None]] = field(default_factory=dict)
+    _passed_on: dict[str, tuple[tuple[int, ...], int]] = field(default_factory=dict)
+    """Of each key the slots taken and the tasks listed when others were last looked at."""
 
     def admit(self, task: TaskId, spec: Spec) -> bool:
         """Whether to list a task that may be claimed as far as all else goes."""
@@ -147,10 +149,16 @@ class Limits:
             return []
         spec = record.spec.fact
         assert spec.limit is not None
-        key = spec.limit[0]
+        key, slots = spec.limit
         listed = self._listed.get(key, {})
-        free = len(free_slots(self.ledger.parts.table, spec))
-        if not free:
+        taken = tuple(sorted(holders(self.ledger.parts.table, key)))
+        if self._passed_on.get(key) == (taken, len(listed)):
+            return []
+        self._passed_on[key] = (taken, len(listed))
+        if not taken and not listed and not self._waiting.first(key, 1):
+            del self._passed_on[key]
+        free = slots - sum(slot < slots for slot in taken)
+        if free <= 0:
             return [task for task in listed if task != record.task]
         room = max(0, free + OPEN_AHEAD - len(listed))
         return [task for _, task in self._waiting.first(key, room) if task != record.task]

@@ -147,6 +147,17 @@ def test_a_claim_takes_a_slot_exactly_where_there_is_a_limit(
     assert [view.valid for view in record.claims] == [valid]
 
 
+def test_tasks_that_wait_for_one_slot_do_not_wake_each_other_for_ever() -> None:
+    world = World(count=2)
+    for number in range(30):
+        world[number % 2].submit(limit=("db", 1 + number % 2))
+    world.run(0.5)
+    held = [claims_next(world[0], wait_s=5.0) for _ in range(2)]
+    assert claims_next(world[1]).name == "no_task"
+    world[0].call(TaskComplete(held[0]["handle"]))
+    assert "task" in claims_next(world[1], wait_s=5.0)
+
+
 def test_who_takes_over_takes_the_slot_as_well() -> None:
     world = World(count=2, orphan_grace_s=1.0)
     one, two = (world[1].submit(limit=("db", 1), backoff_s=0.0) for _ in range(2))
