@@ -14,6 +14,8 @@ from mesh.core.trust.tickets import parse_ticket
 from mesh.core.trust.trust import Trust
 from mesh.core.wire.envelope import Verified
 from tests.unit.core.trust.stage import WALL, Stage, public_key_of
+from tests.unit.core.trust.test_removal import STAGE as REMOVAL_STAGE
+from tests.unit.core.trust.test_removal import every_kind
 
 NAMES = ("a", "b", "c", "d", "root")
 KEYS = {name: public_key_of(name) for name in NAMES}
@@ -103,6 +105,23 @@ def test_more_records_never_take_anything_away(data: st.DataObject, is_open: boo
         promoted = trust.take_promoted()
         assert len(now) == len(counted) + len(promoted) + (kept and record not in counted)
         counted = now
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_taking_back_is_a_function_of_the_set_too(data: st.DataObject) -> None:
+    pool = every_kind()
+    records = [pool[at] for at in data.draw(st.lists(st.integers(0, len(pool) - 1), max_size=30))]
+    first = trust_of(REMOVAL_STAGE, records)
+    second = trust_of(REMOVAL_STAGE, data.draw(st.permutations(records)))
+    assert first.records() == second.records()
+    assert first.ranks == second.ranks
+    for name in (*NAMES, "e", "s", "t"):
+        key = public_key_of(name)
+        assert first.is_member(key) == second.is_member(key)
+        assert first.is_admin(key) == second.is_admin(key)
+        assert first.revocations_of(key) == second.revocations_of(key)
+        assert not (first.is_member(key) and first.revocations_of(key))
 
 
 @settings(deadline=None)
