@@ -227,3 +227,21 @@ def test_m26_a_cancel_reaches_an_owner_that_the_canceler_cannot_reach(meshes: Me
     took_s = mesh.run_until(lambda: mesh["b"].was_told("task.lost"), 20)
     assert took_s < 10
     mesh.run_until(lambda: is_state(mesh, "build", TaskState.CANCELED))
+
+
+def test_an_owner_that_dies_while_it_waits_for_an_answer_is_replaced(meshes: MeshOf) -> None:
+    mesh = meshes(3)
+    mesh["a"].submit("build")
+    mesh.run(s=1)
+    handle = mesh["b"].claim("build").text("handle")
+    mesh["b"].start("build")
+    question = mesh["b"].tell(TaskAsk(handle, "which branch?")).text("question")
+    mesh.run_until(lambda: is_state(mesh, "build", TaskState.INPUT_REQUIRED))
+    mesh.kill("b")
+    mesh["c"].claim("build", wait_s=60.0)
+    mesh.run_until(lambda: is_state(mesh, "build", TaskState.WORKING))
+    mesh["a"].tell(TaskAnswer(mesh.known("build"), "main", question))
+    mesh["c"].start("build")
+    mesh["c"].complete("build")
+    mesh.restart("b")
+    close(mesh)

@@ -153,6 +153,25 @@ def test_a_host_that_slept_gives_its_workers_their_whole_limit_again() -> None:
     assert a.view(task)["timeouts"] == 1
 
 
+def test_after_a_sleep_no_word_of_an_agent_counts_before_the_mesh_was_heard() -> None:
+    world = World(2)
+    a, _ = world.places
+    task, owned = owned_task(world, a)
+    world.loss = 1.0
+    a.turn(a.desk.handle_suspend)
+    asked = [
+        a.ask(TaskProgress(owned["handle"], "awake")),
+        a.ask(TaskAsk(owned["handle"], "what is new?")),
+        a.ask(TaskOffer(owned["handle"])),
+    ]
+    world.run(1.0)
+    assert not any(key in a.replies for key in asked)
+    world.loss = 0.0
+    world.run(5.0)
+    assert not any(isinstance(a.replies[key], ReplyError) for key in asked)
+    assert a.view(task)["progress"]["note"] == "awake"
+
+
 # ---- declining
 
 
