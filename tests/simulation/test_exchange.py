@@ -237,7 +237,7 @@ def test_an_owner_that_dies_while_it_waits_for_an_answer_is_replaced(meshes: Mes
     mesh["b"].start("build")
     question = mesh["b"].tell(TaskAsk(handle, "which branch?")).text("question")
     mesh.run_until(lambda: is_state(mesh, "build", TaskState.INPUT_REQUIRED))
-    mesh.kill("b")
+    mesh.kill("b", machine=True)
     mesh["c"].claim("build", wait_s=60.0)
     mesh.run_until(lambda: is_state(mesh, "build", TaskState.WORKING))
     mesh["a"].tell(TaskAnswer(mesh.known("build"), "main", question))
