@@ -3,10 +3,10 @@
 import argparse
 from typing import Any
 
-from mesh.cli import exit_codes
+from mesh.cli import exit_codes, parcels
 from mesh.cli.options import add_quiet, connect
 from mesh.cli.output import Output, words
-from mesh.cli.values import duration_s, given_bytes, in_base64
+from mesh.cli.values import duration_s
 from mesh.control.client import Refused
 
 WAIT_S = 86_400.0
@@ -77,8 +77,10 @@ def add_complete(parser: argparse.ArgumentParser) -> None:
 
 def complete(options: argparse.Namespace) -> int:
     """Hand in the output of a claim."""
-    output = in_base64(given_bytes(options.output))
-    return _write(options, "task.complete", {"output": output})
+    data = parcels.given(options.output)
+    with connect(options) as client:
+        carried = parcels.packed(client, data, "output")
+    return _write(options, "task.complete", carried)
 
 
 def add_fail(parser: argparse.ArgumentParser) -> None:

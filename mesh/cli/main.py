@@ -30,6 +30,8 @@ COMMANDS = {
     "task": ("mesh.cli.tasks", "submit, look at, claim and finish tasks"),
     "fence": ("mesh.cli.fence", "check tokens where work meets a resource"),
     "work": ("mesh.cli.work", "make any program an agent: run it once per task"),
+    "top": ("mesh.cli.watching", "show members, tasks and figures, live"),
+    "tax": ("mesh.cli.watching", "show what coordination costs per finished task"),
     "rpc": ("mesh.cli.node", "send one request to the control socket as it is"),
     "doctor": ("mesh.cli.doctor", "find out why it does not work: state, ways, ticket, clock"),
     "sim": ("mesh.cli.simulate_options", "run real nodes in virtual time, through faults"),

@@ -1,15 +1,14 @@
 """`mesh task`: the reading half is here, the writing half in `mesh.cli.claims`."""
 
 import argparse
-import base64
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mesh.cli import claims, exit_codes, talk
+from mesh.cli import claims, exit_codes, parcels, talk, watching
 from mesh.cli.options import add_json, add_quiet, add_socket, connect
 from mesh.cli.output import Output, escape, say, words
 from mesh.cli.submission import add_schedule, schedule
-from mesh.cli.values import ago, count, duration_s, given_bytes, in_base64
+from mesh.cli.values import ago, count, duration_s
 from mesh.control.client import Client
 
 WAIT_S = 86_400.0
@@ -26,8 +25,10 @@ def add_task(parser: argparse.ArgumentParser) -> None:
         "submit": (_add_submit, "put a task into the table"),
         "list": (_add_list, "list tasks, oldest first"),
         "show": (_add_show, "show one task in full"),
+        "watch": (watching.add_watch, "print each change of a task as it happens"),
         "history": (_add_history, "show the signed facts of one task"),
         "wait": (_add_wait, "wait until a task is over"),
+        "result": (parcels.add_result, "print the output of a completed task, or save it"),
         "claim": (claims.add_claim, "own a task; prints the handle for what follows"),
         "start": (claims.add_start, "say that work on a claim begins"),
         "complete": (claims.add_complete, "hand in the output of a claim"),
@@ -91,19 +92,19 @@ def _submission(options: argparse.Namespace) -> dict[str, Any]:
         "request_id": options.request_id,
     }
     given = {name: value for name, value in wanted.items() if value is not None}
-    payload = in_base64(given_bytes(options.payload))
-    return {"kind": options.kind, "payload": payload, **given, **schedule(options)}
+    return {"kind": options.kind, **given, **schedule(options)}
 
 
 def submit(options: argparse.Namespace) -> int:
     """Put a task into the table, and with `--wait` print its output."""
-    output = Output(options)
+    output, payload = Output(options), parcels.given(options.payload)
     with connect(options) as client:
-        answer = client.request("task.submit", _submission(options))
+        wanted = _submission(options) | parcels.packed(client, payload, "payload")
+        answer = client.request("task.submit", wanted)
         if options.wait:
             say(f"submitted {escape(answer['task'])}")
             task = _waited_for(client, answer["task"], options.timeout)
-            return _print_end(output, task)
+            return _print_end(output, task, client)
     if output.as_json:
         output.document(answer)
     elif output.quiet:
@@ -128,7 +129,7 @@ def wait(options: argparse.Namespace) -> int:
     """Wait until a task is over; the exit code says how it ended."""
     output = Output(options)
     with connect(options) as client:
-        return _print_end(output, _waited_for(client, options.task, options.timeout))
+        return _print_end(output, _waited_for(client, options.task, options.timeout), client)
 
 
 def _waited_for(client: Client, task: str, patience_s: float) -> dict[str, Any]:
@@ -136,12 +137,12 @@ def _waited_for(client: Client, task: str, patience_s: float) -> dict[str, Any]:
     return ended
 
 
-def _print_end(output: Output, task: Mapping[str, Any]) -> int:
+def _print_end(output: Output, task: Mapping[str, Any], client: Client) -> int:
     state = task["state"]
     if output.as_json:
         output.document({"task": task})
     elif task["result"] is not None:
-        output.bytes(base64.b64decode(task["result"]["output"]))
+        output.bytes(parcels.unpacked(client, task["result"]))
     else:
         say(f"task {words(task['id'])} {words(state)}: {words(task.get('error'))}")
     return exit_codes.code_of_state(state)
@@ -155,13 +156,31 @@ def _add_list(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kind", metavar="KIND", help="only of this kind")
     parser.add_argument("--state", metavar="STATE", help="only in this state, such as working")
     parser.add_argument("--limit", metavar="N", type=count, help="at most so many")
+    parser.add_argument("--owner", metavar="NODE", help="only of this node or agent")
+    parser.add_argument("--key", metavar="KEY", help="only with this limit or dedupe key")
+    parser.add_argument("--since", metavar="T", type=duration_s, help="changed within this time")
+    parser.add_argument(
+        "--duplicates", action="store_true", help="started more than once, or result superseded"
+    )
+    parser.add_argument(
+        "--conflicts", action="store_true", help="set aside: forgotten, but they looked open here"
+    )
     parser.set_defaults(run=list_tasks)
 
 
 def list_tasks(options: argparse.Namespace) -> int:
     """List the tasks this node knows of."""
     output = Output(options)
-    wanted = {"kind": options.kind, "state": options.state, "limit": options.limit}
+    wanted = {
+        "kind": options.kind,
+        "state": options.state,
+        "limit": options.limit,
+        "owner": options.owner,
+        "key": options.key,
+        "since_s": options.since,
+        "duplicates": options.duplicates or None,
+        "conflicts": options.conflicts or None,
+    }
     with connect(options) as client:
         given = {name: value for name, value in wanted.items() if value is not None}
         answer = client.request("task.list", given)
@@ -180,8 +199,8 @@ def _list_row(task: Mapping[str, Any]) -> tuple[Any, ...]:
         task["id"],
         task["kind"],
         task["state"],
-        _owner(task["owner"]),
-        str(task["starts"]),
+        _owner(task.get("owner")),
+        words(task.get("starts")),
         ago(task["updated_at"]),
     )
 

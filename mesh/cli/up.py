@@ -4,7 +4,7 @@ import argparse
 import os
 
 from mesh.cli.options import add_json, add_socket
-from mesh.cli.values import given_bytes, pair
+from mesh.cli.values import duration_s, given_bytes, pair
 from mesh.control.client import Refused
 
 PROFILES = ("local", "lan", "fast", "wan")
@@ -60,6 +60,12 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--tag", metavar="K=V", type=pair, action="append", default=[], help="shown to all members"
     )
+    group.add_argument(
+        "--retention",
+        metavar="T",
+        type=duration_s,
+        help="keep finished tasks that were submitted here so long (1d)",
+    )
     group.add_argument("--data", metavar="DIR", help="where its key and its log are")
 
 
@@ -95,6 +101,7 @@ def up(options: argparse.Namespace) -> int:
             socket=options.socket,
             instance=options.instance,
             profile=options.profile,
+            retention_s=options.retention,
             json=options.json,
         )
     )

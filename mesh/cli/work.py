@@ -23,6 +23,11 @@ def add_work(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kind", metavar="KIND", action="append", required=True, help="kinds of task to work on"
     )
+    parser.add_argument(
+        "--stream",
+        action="store_true",
+        help="start the command once per job and give it a line of JSON per task",
+    )
     parser.add_argument("--jobs", metavar="N", type=count, default=1, help="at a time (1)")
     parser.add_argument(
         "--name", metavar="NAME", help="of this agent; host and process if left out"
@@ -68,6 +73,7 @@ async def _work(options: argparse.Namespace) -> Refused | None:
     import trio
 
     from mesh.cli.worker import Worker, WorkOptions
+    from mesh.daemon.conversation import StreamRunner
     from mesh.daemon.runner import Runner, RunnerBounds
 
     own_name = f"{socket.gethostname()}-{os.getpid()}"[-NAME_MAX:]
@@ -79,7 +85,8 @@ async def _work(options: argparse.Namespace) -> Refused | None:
         name=options.name or own_name,
     )
     refusal = None
-    async with Runner(RunnerBounds(grace_s=options.grace)) as runner:
+    runs = StreamRunner if options.stream else Runner
+    async with runs(RunnerBounds(grace_s=options.grace)) as runner:
         worker = Worker(wanted, runner, lambda line: say(f"mesh work: {escape(line)}"))
         async with trio.open_nursery() as nursery:
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:

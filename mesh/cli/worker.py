@@ -15,8 +15,11 @@ from uuid import uuid4
 
 import trio
 
+from mesh.cli import freight
 from mesh.cli.attachment import NODE_LOST_S, PASSING_REFUSALS, Attachment, AttachmentParts
+from mesh.cli.checkpoints import checkpoint_of
 from mesh.cli.values import in_base64
+from mesh.control.blobs import INLINE_BYTES_MAX, WrongContent
 from mesh.control.client import NodeUnreachable, Refused
 from mesh.control.trio_client import TrioClient
 from mesh.core.errors import LocalError
@@ -29,6 +32,11 @@ ORPHAN_GRACE_S = 1.0
 """Without its node a command has this long to obey: others may soon take its task over."""
 PAUSE_S = 1.0
 """After a refusal, and after a task was given back: it would come at once again."""
+PAUSE_HIGH_S = 60.0
+CRASH_S = 1.0
+CRASHES_FREE = 3
+"""So many quick failures in a row are taken for bad luck."""
+CRASH_DOUBLINGS_MAX = 6
 ERROR_BYTES_MAX = 600
 NOTHING_TO_DO = ("no_task", "no_capacity", "timed_out", "claim_lost")
 
@@ -76,6 +84,10 @@ class Job:
     token: str
     handle: str
     payload: bytes
+    blob: Mapping[str, Any] | None = None
+    """What stands for the payload where that is large."""
+    checkpoint: Mapping[str, Any] | None = None
+    """What an earlier attempt has kept."""
     cancel: trio.Event = field(default_factory=trio.Event)
     hurry: trio.Event = field(default_factory=trio.Event)
     """Set: what is left of the grace is over."""
@@ -97,6 +109,8 @@ def job_of(claim: Mapping[str, Any]) -> Job:
         token=claim["token"],
         handle=claim["handle"],
         payload=b64decode(claim["payload"]),
+        blob=claim.get("blob"),
+        checkpoint=claim.get("checkpoint"),
     )
 
 
@@ -110,6 +124,8 @@ class Worker:
         self._runner = runner
         self._tell = tell
         self._draining = False
+        self._crashes = 0
+        """Commands in a row that failed within `CRASH_S`."""
         self._told = ""
         self._idle = trio.Event()
         agent = {"name": options.name, "kinds": options.kinds, "capacity": options.jobs}
@@ -201,7 +217,12 @@ class Worker:
                 del self.jobs[job.token]
                 self._check_idle()
             if pauses:
-                await trio.sleep(PAUSE_S)
+                await trio.sleep(self._pause_s())
+
+    def _pause_s(self) -> float:
+        """Return how long to pause: ever longer while one command after the other fails at once."""
+        over = max(0, self._crashes - CRASHES_FREE)
+        return min(PAUSE_HIGH_S, PAUSE_S * (1 << min(over, CRASH_DOUBLINGS_MAX)))
 
     async def _next_claim(self) -> dict[str, Any] | None:
         client = await self._attachment.connected()
@@ -229,20 +250,16 @@ class Worker:
         begun = trio.current_time()
         try:
             await self._write(job, "task.start")
+            if job.blob is not None:
+                job.payload = await freight.get(await self._attachment.connected(), job.blob)
             if job.stop is None:
-                finished = await self._runner.run(
-                    self._options.command,
-                    job.payload,
-                    self._environment(job),
-                    job.cancel,
-                    job.hurry,
-                )
+                finished = await self._run(job)
             else:
                 finished = Finished(Ending.CANCELED, 0, b"", b"")
             return await self._report(job, finished, trio.current_time() - begun)
-        except LocalError as failed:
+        except (LocalError, WrongContent) as failed:
             # The command itself cannot be run here; elsewhere it may.
-            self._tell_job(job, "released", failed.message)
+            self._tell_job(job, "released", str(failed))
             await self._write_kindly(job, "task.release")
             return True
         except Refused as refused:
@@ -250,6 +267,34 @@ class Worker:
         except NodeUnreachable as unreachable:
             self._tell_job(job, "lost", str(unreachable))
         return False
+
+    async def _run(self, job: Job) -> Finished:
+        """Run the command, and tell the mesh of its checkpoints."""
+
+        async def report(data: str) -> None:
+            await self._write_kindly(job, "task.progress", checkpoint=data)
+
+        checkpoint = checkpoint_of(job.checkpoint)
+        environment = self._environment(job) | {"MESH_CHECKPOINT": str(checkpoint.path)}
+        ended: list[Finished | LocalError] = []
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(checkpoint.follow, report)
+                try:
+                    ended.append(
+                        await self._runner.run(
+                            self._options.command, job.payload, environment, job.cancel, job.hurry
+                        )
+                    )
+                except LocalError as failed:
+                    ended.append(failed)
+                nursery.cancel_scope.cancel()
+            await checkpoint.tell(report)
+        finally:
+            checkpoint.close()
+        if isinstance(ended[0], LocalError):
+            raise ended[0]
+        return ended[0]
 
     async def _report(self, job: Job, finished: Finished, took_s: float) -> bool:
         """Say how a command ended, to the node and on stderr; returns whether to pause."""
@@ -260,6 +305,7 @@ class Worker:
                 await self._write_kindly(job, "task.release")
             return False
         if finished.ending is Ending.EXITED and finished.exit_code == 0:
+            self._crashes = 0
             await self._complete(job, finished.stdout, took)
             return False
         if finished.ending is Ending.EXITED and finished.exit_code == GIVE_BACK:
@@ -267,13 +313,19 @@ class Worker:
             self._tell_job(job, "released", took)
             return True
         await self._fail(job, error_of(finished), took)
-        return False
+        # A command that fails as soon as it is started would use up one task after the other.
+        self._crashes = self._crashes + 1 if took_s < CRASH_S else 0
+        return self._crashes >= CRASHES_FREE
 
     async def _complete(self, job: Job, output: bytes, took: str) -> None:
         try:
-            answer = await self._write(job, "task.complete", output=in_base64(output))
+            carried = {"output": in_base64(output)}
+            if len(output) > INLINE_BYTES_MAX:
+                client = await self._patiently(self._attachment.connected)
+                carried = {"blob": await freight.put(client, output)}
+            answer = await self._write(job, "task.complete", **carried)
         except Refused as refused:
-            if refused.name != "payload_too_large":
+            if refused.name not in {"payload_too_large", "blob_too_large", "blob_quota"}:
                 raise
             await self._fail(job, f"{refused}; {refused.hint}", took)
             return
@@ -301,11 +353,11 @@ class Worker:
             else:
                 return answer
 
-    async def _write_kindly(self, job: Job, method: str) -> None:
+    async def _write_kindly(self, job: Job, method: str, **more: str) -> None:
         """Ask for what is good to have: without it the node finds out by itself."""
         with trio.move_on_after(NODE_LOST_S):
             try:
-                await self._write(job, method)
+                await self._write(job, method, **more)
             except (Refused, NodeUnreachable):
                 return
 

@@ -20,6 +20,7 @@ NodeText = Annotated[
 RootText = Annotated[str, Meta(max_length=256, description="a root key as `mesh root` prints it")]
 WallSeconds = Annotated[float, Meta(ge=0, description="seconds since 1970")]
 Limit = Annotated[float, Meta(ge=0.001, le=4_294_967)]
+Digest = Annotated[str, Meta(min_length=64, max_length=64, description="BLAKE2b-256 in hex")]
 RequestId = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
@@ -163,6 +164,35 @@ class AgentAttach(msgspec.Struct, tag="agent.attach", frozen=True, forbid_unknow
     capacity: Annotated[int, Meta(ge=1, le=1024)] = 1
 
 
+class BlobPut(msgspec.Struct, tag="blob.put", frozen=True, forbid_unknown_fields=True):
+    """Store at most 512 KiB at the `offset` up to which all is `stored`, as each answer says."""
+
+    digest: Digest
+    size: Annotated[int, Meta(ge=1, le=1_099_511_627_775)]
+    offset: Annotated[int, Meta(ge=0, le=1_099_511_627_775)] = 0
+    data: Base64 = ""
+
+
+class BlobGet(msgspec.Struct, tag="blob.get", frozen=True, forbid_unknown_fields=True):
+    """Read bytes of a blob that is here as a whole."""
+
+    digest: Digest
+    offset: Annotated[int, Meta(ge=0, le=1_099_511_627_775)] = 0
+    count: Annotated[int, Meta(ge=1, le=393_216)] = 393_216
+
+
+class BlobFetch(msgspec.Struct, tag="blob.fetch", frozen=True, forbid_unknown_fields=True):
+    """Answer once a blob is here as a whole; who watches `blob` hears how far it is."""
+
+    digest: Digest
+    size: Annotated[int, Meta(ge=1, le=1_099_511_627_775)]
+    wait_s: Seconds = 600.0
+
+
+class BlobList(msgspec.Struct, tag="blob.list", frozen=True, forbid_unknown_fields=True):
+    """All blobs on this node, those on their way included."""
+
+
 class TaskSubmit(msgspec.Struct, tag="task.submit", frozen=True, forbid_unknown_fields=True):
     """Put a task into the table; answered once it is durable on `copies` nodes."""
 
@@ -190,14 +220,23 @@ class TaskSubmit(msgspec.Struct, tag="task.submit", frozen=True, forbid_unknown_
     bid_window_s: Annotated[float, Meta(ge=0.01, le=3_600)] | None = None
     progress_limit_s: Seconds | None = None
     verify: Annotated[int, Meta(ge=0, le=16)] = 0
+    blob: Digest | None = None
 
 
 class TaskList(msgspec.Struct, tag="task.list", frozen=True, forbid_unknown_fields=True):
-    """Tasks this node knows of, oldest first."""
+    """Tasks this node knows of, oldest first; `duplicates` were started or completed twice.
+
+    `conflicts` are set aside here: their creator forgot them while they looked open.
+    """
 
     kind: str | None = None
     state: str | None = None
     limit: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    owner: Annotated[str, Meta(max_length=64, description="node or agent")] | None = None
+    key: Annotated[str, Meta(max_length=64, description="of a limit, or dedupe")] | None = None
+    since_s: Seconds | None = None
+    duplicates: bool = False
+    conflicts: bool = False
 
 
 class TaskShow(msgspec.Struct, tag="task.show", frozen=True, forbid_unknown_fields=True):
@@ -256,6 +295,7 @@ class TaskComplete(msgspec.Struct, tag="task.complete", frozen=True, forbid_unkn
     output: Base64 = ""
     request_id: RequestId | None = None
     copies: Annotated[int, Meta(ge=1, le=8)] = 2
+    blob: Digest | None = None
 
 
 class TaskFail(msgspec.Struct, tag="task.fail", frozen=True, forbid_unknown_fields=True):
@@ -430,6 +470,7 @@ AdmissionCommand = (
 RankCommand = TrustRemove | TrustAdmins | TrustPromote | TrustDemote
 RootCommand = TrustRotate | RootExport | RootLock | RootKeep
 TrustCommand = AdmissionCommand | RankCommand | RootCommand
+BlobCommand = BlobPut | BlobGet | BlobFetch | BlobList
 TaskQuery = TaskList | TaskShow | TaskHistory | TaskWait | TaskAwaitAnswer | TaskFence
 ExchangeWrite = (
     TaskProgress
@@ -455,4 +496,4 @@ TaskWrite = (
     | TaskCancel
     | ExchangeWrite
 )
-Command = NodeCommand | MemberCommand | TrustCommand | TaskQuery | TaskWrite
+Command = NodeCommand | MemberCommand | TrustCommand | BlobCommand | TaskQuery | TaskWrite

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, NewType
 
-from mesh.core.identity import Address
+from mesh.core.identity import Address, BlobId
 
 StreamId = NewType("StreamId", int)
 """Odd ids are given by the node (it dials), even ids by the driver (it accepts)."""
@@ -108,6 +108,40 @@ class Halt:
     """Start a node anew on what is on disk by then."""
 
 
+@dataclass(frozen=True, slots=True)
+class WriteBlob:
+    """Put these bytes behind the first `offset` of a blob; `BlobWritten` follows."""
+
+    blob: BlobId
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SealBlob:
+    """See whether a blob is what its name says, and keep it durably; `BlobSealed` follows."""
+
+    blob: BlobId
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBlob:
+    """Read from a whole blob; `BlobRead` follows."""
+
+    blob: BlobId
+    offset: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropBlob:
+    """Delete a blob, or what there is of it."""
+
+    blob: BlobId
+
+
 Network = SendDatagram | OpenStream | SendStream | CloseStream | ResolveSeeds
 Local = Commit | Reply | ReplyError | Notify | Halt
-Effect = Network | Local
+Storage = WriteBlob | SealBlob | ReadBlob | DropBlob
+Effect = Network | Local | Storage

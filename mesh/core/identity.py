@@ -18,6 +18,9 @@ FactId = NewType("FactId", bytes)
 TaskId = NewType("TaskId", bytes)
 """28 bytes: a dot (creator 16, boot 8, number 4), or a hash for a task with a dedupe key."""
 
+BlobId = NewType("BlobId", bytes)
+"""32 bytes: BLAKE2b-256 of a blob's content."""
+
 Boot = NewType("Boot", int)
 """One run of a node: start counter shifted left by 28, plus 28 random bits; fits 64 bits."""
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from mesh.core.commands import Command
 from mesh.core.effects import ClientId, CommitNumber, StreamId
-from mesh.core.identity import Address
+from mesh.core.identity import Address, BlobId
 
 
 class DatagramReceived(NamedTuple):
@@ -94,6 +94,39 @@ class LoopLag:
     lag_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class BlobWritten:
+    """So many bytes of a blob are on the disk; they may be lost in a crash."""
+
+    blob: BlobId
+    have: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlobSealed:
+    """A blob is durable; or its bytes are not what its name says, and it is not."""
+
+    blob: BlobId
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRead:
+    """Bytes of a blob; None: they cannot be read."""
+
+    blob: BlobId
+    data: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class BlobFailed:
+    """A blob could not be written or sealed (disk full, I/O error)."""
+
+    blob: BlobId
+    reason: str
+
+
+BlobInput = BlobWritten | BlobSealed | BlobRead | BlobFailed
 NetworkInput = DatagramReceived | SeedsResolved | StreamOpened | StreamReceived | StreamClosed
 LocalInput = CommitDone | CommitFailed | CommandReceived | ClientGone | SuspendGap | LoopLag
-Input = NetworkInput | LocalInput
+Input = NetworkInput | LocalInput | BlobInput

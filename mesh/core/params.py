@@ -216,6 +216,29 @@ class LinkParams:
 
 
 @dataclass(frozen=True, slots=True)
+class BlobParams:
+    """What is too large for a fact."""
+
+    blob_bytes_max: int = tunable(
+        67_108_864, 1024, 67_108_864, "64 MiB: larger things belong where agents can fetch them"
+    )
+    quota_bytes: int = tunable(
+        2_147_483_648, 1024, 1e15, "all blobs of a node together, those on their way included"
+    )
+    window_parts: int = tunable(
+        4, 1, 64, "parts of 56 KiB asked for at a time: gossip gets its turn between them"
+    )
+    fetches_max: int = tunable(4, 1, 64, "blobs on their way here at once; others wait")
+    patience_s: float = tunable(
+        2.0, 0.05, 60, "a peer that sends nothing for so long is passed over"
+    )
+    retry_s: float = tunable(5.0, 0.1, 600, "when nobody has a blob, all are asked again then")
+    unused_keep_s: float = tunable(
+        3_600.0, 1, 31_536_000, "a blob that no task names is kept so long"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Params:
     """All of them, for one profile."""
 
@@ -224,12 +247,13 @@ class Params:
     gossip: GossipParams = GossipParams()
     claims: ClaimParams = ClaimParams()
     links: LinkParams = LinkParams()
+    blobs: BlobParams = BlobParams()
 
     def check(self) -> None:
         """Raise ValueError when a number is out of range or two do not fit together."""
         if self.profile not in PROFILES:
             raise ValueError(f"profile {self.profile!r} is none of {', '.join(PROFILES)}")
-        for group in (self.membership, self.gossip, self.claims, self.links):
+        for group in (self.membership, self.gossip, self.claims, self.links, self.blobs):
             check_ranges(group)
         member = self.membership
         if member.probe_rto_high_s > member.edge_quiet_s:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 
 import trio
@@ -27,10 +27,11 @@ from mesh.core.instants import Instant
 from mesh.core.node.assembly import decode_genesis_untrusted
 from mesh.core.node.node import Node
 from mesh.core.node.setup import Founding, NodeSetup
-from mesh.core.params import params_for
+from mesh.core.params import Params, params_for
 from mesh.core.trust.names import check_name
 from mesh.core.trust.records import Genesis, mesh_id_of
 from mesh.core.trust.tickets import parse_ticket
+from mesh.daemon.blob_files import inventory_of, make_directory
 from mesh.daemon.clock import SystemClock
 from mesh.daemon.options import UpOptions
 from mesh.daemon.own_memory import OwnMemory
@@ -272,6 +273,18 @@ def _mesh_id(text: str | None) -> bytes | None:
     return mesh
 
 
+def _params(options: UpOptions) -> Params:
+    params = params_for(options.profile or "lan")
+    if options.retention_s is None:
+        return params
+    params = replace(params, claims=replace(params.claims, retention_s=options.retention_s))
+    try:
+        params.check()
+    except ValueError as wrong:
+        raise LocalError("bad_retention", str(wrong), "give a time such as 1h or 7d") from None
+    return params
+
+
 def _setup(
     options: UpOptions, key: bytes, rows: Mapping[str, Mapping[bytes, bytes]], front: Front
 ) -> NodeSetup:
@@ -280,7 +293,7 @@ def _setup(
         parse_seed(seed)
     _check_rows(options, rows, front.sockets.address)
     known = "mesh" in rows
-    params = params_for(options.profile or "lan")
+    params = _params(options)
     return NodeSetup(
         suite=RealSuite(),
         key=SigningKey(key),
@@ -331,12 +344,13 @@ async def _serve(
     readiness = Readiness(os.environ, instant)
     front = Front(options, sockets, advertised, path, readiness)
     try:
-        setup = _setup(options, key, rows, front)
+        blobs = make_directory(log.path.parent / "blobs")
+        setup = replace(_setup(options, key, rows, front), blobs=inventory_of(blobs))
     except LocalError:
         sockets.close()
         log.close()
         raise
-    plan = Plan(log, sockets, setup.params, front, clock, readiness)
+    plan = Plan(log, sockets, setup.params, front, clock, readiness, blobs=blobs)
     for warning in warnings_about(options, sockets.address, advertised[0]):
         say(f"warning: {warning}")
     if setup.founding is not None:

@@ -24,4 +24,6 @@ class UpOptions:
     socket: str | None = None
     instance: int | None = None
     profile: str | None = None
+    retention_s: float | None = None
+    """How long this node keeps finished tasks of its own; None: as long as is usual."""
     json: bool = False

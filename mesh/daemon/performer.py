@@ -8,19 +8,24 @@ from mesh.core.effects import (
     ClientId,
     CloseStream,
     Commit,
+    DropBlob,
     Effect,
     Halt,
     Json,
     Network,
     Notify,
     OpenStream,
+    ReadBlob,
     Reply,
     ReplyError,
     ResolveSeeds,
+    SealBlob,
     SendDatagram,
     SendStream,
+    WriteBlob,
 )
 from mesh.core.errors import LocalError
+from mesh.daemon.blob_files import BlobFiles
 from mesh.daemon.resolver import Resolver
 from mesh.daemon.streams import Streams
 from mesh.daemon.udp import UdpPort
@@ -64,6 +69,7 @@ class Performer:
     streams: Streams
     resolver: Resolver
     writer: Writer
+    blobs: BlobFiles
     answers: Answers
     halt: Callable[[str, str, bool], None]
 
@@ -81,6 +87,8 @@ class Performer:
                 self.answers.notify(effect.topic, effect.body, effect.client)
             case Halt():
                 self.halt(effect.reason, effect.hint, effect.again)
+            case WriteBlob() | SealBlob() | ReadBlob() | DropBlob():
+                self.blobs.put(effect)
             case _:
                 self._perform_network(effect)
 

@@ -42,8 +42,8 @@ class Ending(StrEnum):
 class RunnerBounds:
     """What a command may take."""
 
-    output_bytes_max: int = 1024 * 1024
-    """More on its standard output is an error: the command is stopped."""
+    output_bytes_max: int = 64 * 1024 * 1024
+    """More on its standard output than a blob can hold is an error: the command is stopped."""
     stderr_tail_bytes: int = 4096
     grace_s: float = 5.0
     """Between SIGTERM and SIGKILL."""
@@ -115,14 +115,19 @@ class Runner:
             ending = Ending.OUTPUT_TOO_LARGE
         return Finished(ending, exit_code, bytes(captured.stdout), bytes(captured.stderr))
 
-    async def _start(self, argv: Sequence[str], environment: Mapping[str, str]) -> trio.Process:
+    async def _start(
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        stderr: int | None = subprocess.PIPE,
+    ) -> trio.Process:
         marked = {**environment, keeper.MARK: self._mark}
         try:
             process = await trio.lowlevel.open_process(
                 list(argv),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stderr=stderr,
                 start_new_session=True,
                 env=marked,
             )

@@ -1,6 +1,7 @@
 """The shell around a node: writer, sockets, resolver and pump, started and stopped in order."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -10,6 +11,7 @@ from mesh.core.effects import Effect
 from mesh.core.identity import Address
 from mesh.core.inputs import Input
 from mesh.core.params import Params
+from mesh.daemon.blob_files import BlobFiles
 from mesh.daemon.clock import Clock, SystemClock
 from mesh.daemon.inbox import CAPACITY, Inbox
 from mesh.daemon.performer import Answers, NoAnswers, Performer
@@ -46,6 +48,8 @@ class Plan:
     clock: Clock = field(default_factory=SystemClock)
     readiness: Readiness | None = None
     bounds: Bounds = field(default_factory=Bounds)
+    blobs: Path | None = None
+    """The directory of blobs; None: there is no place for them."""
 
 
 class Shell:
@@ -67,6 +71,7 @@ class Shell:
         self._writer = Writer(plan.log, self._wake_from_thread, bounds.writer)
         self._udp = UdpPort(plan.sockets.udp, self._inbox)
         self._streams = Streams(plan.sockets.listener, self._inbox, bounds.streams)
+        self._blobs = BlobFiles(plan.blobs, self._inbox.notice)
         self._resolver = Resolver(plan.sockets.udp.family, self._inbox)
         readiness = plan.readiness or Readiness({}, lambda: clock.now().instant)
         self._pump = Pump(
@@ -82,7 +87,13 @@ class Shell:
             plan.params.membership,
         )
         self._performer = Performer(
-            self._udp, self._streams, self._resolver, self._writer, plan.answers, self._halt
+            self._udp,
+            self._streams,
+            self._resolver,
+            self._writer,
+            self._blobs,
+            plan.answers,
+            self._halt,
         )
 
     @property
@@ -134,6 +145,7 @@ class Shell:
             await nursery.start(self._streams.run)
             nursery.start_soon(self._udp.run)
             nursery.start_soon(self._resolver.run)
+            nursery.start_soon(self._blobs.run)
             reason = await self._pump.run(task_status)
             await self._finish()
             nursery.cancel_scope.cancel()

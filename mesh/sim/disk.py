@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from mesh.core.effects import Commit, Row
 from mesh.core.inputs import CommitDone, CommitFailed
+from mesh.sim.blob_disk import BlobDisk
 from mesh.sim.network import Draw
 
 Rows = Mapping[str, Mapping[bytes, bytes]]
@@ -35,8 +36,12 @@ class SimDisk:
     """Whether a crash now leaves a part of the commit under way on the disk."""
     under_way: list[Commit] = field(default_factory=list)
     commits: int = 0
+    blobs: BlobDisk = field(init=False)
     _current_end_s: float = 0.0
     _next_end_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.blobs = BlobDisk(self.rng)
 
     def begin(self, now_s: float, commit: Commit) -> float:
         """Take a commit; returns the world's second at which it is over."""
@@ -63,6 +68,7 @@ class SimDisk:
 
     def crash(self) -> None:
         """Stop in the middle: what was under way is lost, or is there without anybody knowing."""
+        self.blobs.crash()
         for commit in self.under_way:
             # Batches reach the disk in order, so the first lost one takes the rest with it.
             if self.full or self.rng.random() >= self.written_unsaid:
@@ -82,6 +88,7 @@ class SimDisk:
         """Lose everything."""
         self.under_way.clear()
         self.rows.clear()
+        self.blobs.destroy()
 
     def mend(self) -> None:
         """Be a good disk again: space left, no errors."""

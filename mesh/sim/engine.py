@@ -26,6 +26,7 @@ from mesh.core.effects import (
     Row,
     SendDatagram,
     SendStream,
+    Storage,
 )
 from mesh.core.effects import (
     Network as NetworkEffect,
@@ -253,6 +254,8 @@ class Engine:
                 self._send(host, effect.target, effect.data)
             elif isinstance(effect, NetworkEffect):
                 self._perform_network(host, effect)
+            elif isinstance(effect, Storage):
+                self._perform_storage(host, effect)
             else:
                 self._perform_local(host, effect)
                 if type(effect) is Halt:
@@ -289,6 +292,21 @@ class Engine:
                 self.input_later(host, RESOLVE_S, found)
             case _:
                 assert_never(effect)
+
+    def _perform_storage(self, host: Host, effect: Storage) -> None:
+        at_s = host.disk.blobs.begin(self.now_s, host.disk.draw())
+        self._push(at_s, _CALL, None, partial(self._store, host, host.run, effect), None)
+
+    def _store(self, host: Host, run: int, effect: Storage) -> None:
+        if run != host.run:
+            return
+        if host.state is HostState.ASLEEP:
+            host.defer(partial(self._store, host, run, effect))
+            return
+        host.disk.blobs.full = host.disk.full
+        outcome = host.disk.blobs.perform(effect)
+        if outcome is not None:
+            self.give(host, outcome)
 
     def _perform_local(self, host: Host, effect: Local) -> None:
         match effect:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from mesh.core.blobs.shelf import Inventory
 from mesh.core.effects import ClientId, Effect, Json, Reply, ReplyError
 from mesh.core.identity import Address
 from mesh.core.inputs import DatagramReceived, Input
@@ -57,6 +58,7 @@ class Birth:
     """Texts that `ResolveSeeds` understands: addresses of all other hosts so far."""
     rows: Rows
     """What the simulated disk kept; empty on the first start and after `destroy_disk`."""
+    blobs: Inventory
     rng: random.Random
     """The node's own chance, drawn anew from the world's at each start."""
     starts: int

@@ -90,6 +90,7 @@ class Population:
                 mesh=world.mesh_id if stranger and self.knows_mesh else None,
                 tags=tuple(birth.tags.items()),
                 rows=rows,
+                blobs=birth.blobs,
             )
         )
 

@@ -124,6 +124,7 @@ class World(Engine):
             address=host.address,
             seeds=seeds,
             rows=host.disk.restored(),
+            blobs=host.disk.blobs.inventory(),
             rng=random.Random(self.rng.getrandbits(64)),
             starts=host.starts,
             disk=host.disk_number,

@@ -363,6 +363,8 @@ class Claiming:
         holding.waiter = None
         self.ledger.mark([holding.task])  # its limits are counted from here on
         self.ledger.count("settled")
+        if settle.handed_over is not None:
+            self.ledger.count("settle_us", int((now.instant - settle.handed_over) * 1e6))
         record = self.ledger.known(holding.task)
         owned = held_view(self.ledger, record, holding.claim, holding.handle, "owned")
         askers, holding.askers = holding.askers, []

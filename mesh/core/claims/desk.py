@@ -23,6 +23,7 @@ from mesh.core.claims.garbage import Garbage
 from mesh.core.claims.ledger import DeskParts, Ledger, Liveness, TaskGossip, wall_ms
 from mesh.core.claims.limits import Limits
 from mesh.core.claims.openings import Openings
+from mesh.core.claims.payloads import Payloads
 from mesh.core.claims.queries import Queries
 from mesh.core.claims.record import Record, token_text
 from mesh.core.claims.requests import REQUEST_ROW, Answer, Asker, request_key
@@ -77,7 +78,9 @@ class Desk:
         self._parts = parts
         self._ledger = Ledger(parts)
         self._limits = Limits(self._ledger)
-        openings = Openings(self._ledger, self._limits, Auctions(self._ledger))
+        self._payloads = Payloads(self._ledger)
+        auctions = Auctions(self._ledger)
+        openings = Openings(self._ledger, self._limits, auctions, self._payloads)
         self._claiming = Claiming(self._ledger, openings)
         self._writing = Writing(self._ledger)
         self._burying = Burying(self._ledger, openings)
@@ -87,7 +90,12 @@ class Desk:
         self._returning = Returning(self._ledger, self._claiming, self._writing)
         self._waking = Waking(self._ledger, self._claiming, self._writing, self._do)
         self.garbage = Garbage(self._ledger)
-        self._ledger.forgetters += [self._dependents.forget, self._ending.forget]
+        self._ledger.forgetters += [
+            self._dependents.forget,
+            self._ending.forget,
+            auctions.forget,
+            self._payloads.forget,
+        ]
         self._queries = Queries(self._ledger, self.garbage)
         self._exchanging = Exchanging(self._ledger, self._claiming, self._writing)
         self._ends_known: dict[OwnerSession, tuple[str, Instant]] = {}
@@ -403,11 +411,13 @@ class Desk:
                 self._claiming.match(now)
         ledger.timers.set(TimerName("requests"), ledger.requests.next_deadline())
         self._look_who_waits()
+        self._payloads.fetch(now)
 
     def _look_at(self, now: Now, task: TaskId) -> None:
         record = self._parts.table.record(task)
         if record is None:
             return
+        self._payloads.evaluate(now, record)
         self._claiming.evaluate(now, task)
         self._burying.evaluate(now, record)
         self._ending.evaluate(now, record)

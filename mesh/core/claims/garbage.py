@@ -158,6 +158,8 @@ class Garbage:
         if record.task in self._over:
             return
         self._over[record.task] = now.instant
+        if now.instant > self._started:
+            self.ledger.count("tasks_over")
         if record.task in self.ledger.parts.table.forgotten:
             self._black[record.task] = None
         self._wake(now)
@@ -186,15 +188,16 @@ class Garbage:
         for waiter in ledger.waiters.of_task(task):
             ledger.waiters.take(waiter.number)
             ledger.refuse(now, waiter.asker, forgotten(task_text(task)), had_effect=False)
-        self._clear(task, facts)
+        self._clear(now, task, facts)
         ledger.count("forgotten")
         return True
 
-    def _clear(self, task: TaskId, facts: Iterable[FactId]) -> None:
+    def _clear(self, now: Now, task: TaskId, facts: Iterable[FactId]) -> None:
         """Leave nothing behind in what the parts of the desk remember of a task."""
         ledger = self.ledger
         for id_ in facts:
             ledger.sightings.pop(id_, None)
+        ledger.parts.blobs.release(now, task)
         ledger.shown.pop(task, None)
         ledger.changed.pop(task, None)
         ledger.sessions.forget_task(task)

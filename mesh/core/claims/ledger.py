@@ -20,7 +20,7 @@ from mesh.core.claims.waiters import Waiters
 from mesh.core.effects import CommitNumber, Json
 from mesh.core.errors import LocalError, RemoteError
 from mesh.core.gossip.vocabulary import Family, PushNumber, Want
-from mesh.core.identity import Boot, FactId, NodeId, TaskId, parse_task_text, task_text
+from mesh.core.identity import BlobId, Boot, FactId, NodeId, TaskId, parse_task_text, task_text
 from mesh.core.instants import Now
 from mesh.core.outbox import Outbox
 from mesh.core.params import ClaimParams
@@ -94,6 +94,32 @@ class TaskGossip(Protocol):
         ...
 
 
+class TaskBlobs(Protocol):
+    """What tasks want of blobs."""
+
+    def has(self, blob: BlobId) -> bool:
+        """Whether a blob is here as a whole."""
+        ...
+
+    def size(self, blob: BlobId) -> int:
+        """Return the size of a blob that is here; raises LocalError."""
+        ...
+
+    def want(
+        self, now: Now, task: TaskId, named: tuple[BlobId, int], preferred: tuple[NodeId, ...]
+    ) -> None:
+        """See to it that a blob comes here, and stays as long as the task."""
+        ...
+
+    def use(self, task: TaskId, blob: BlobId) -> None:
+        """Keep a blob as long as the task, where it is here."""
+        ...
+
+    def release(self, now: Now, task: TaskId) -> None:
+        """A task is let go of."""
+        ...
+
+
 @dataclass(slots=True)
 class DeskParts:
     """What a `Desk` is made of."""
@@ -106,6 +132,7 @@ class DeskParts:
     params: ClaimParams
     rng: Rng
     outbox: Outbox
+    blobs: TaskBlobs
     orphan_grace_s: float = 15.0
     """From membership: how long the claims of a dead node rest, unless the task says otherwise."""
     is_admin: Callable[[NodeId], bool] = nobody
@@ -170,9 +197,9 @@ class Ledger:
         """How long ended nodes keep their claims."""
         return Graces(self.parts.orphan_grace_s, self.parts.params.resume_grace_s)
 
-    def count(self, name: str) -> None:
-        """Count one event."""
-        self.counts[name] = self.counts.get(name, 0) + 1
+    def count(self, name: str, by: int = 1) -> None:
+        """Count one event, or add to a sum."""
+        self.counts[name] = self.counts.get(name, 0) + by
 
     def publish(
         self,
@@ -300,6 +327,22 @@ class Ledger:
             self.parts.outbox.reply(asker.client, asker.request, answer.result)
         else:
             self.parts.outbox.refuse(asker.client, asker.request, error)
+
+    def blob(self, digest: str | None, *, beside: str) -> tuple[BlobId, int] | None:
+        """Return the blob that a client names, with its size; raises LocalError if not here."""
+        if digest is None:
+            return None
+        if beside:
+            raise LocalError(
+                "two_payloads", "bytes and a blob at once", "give either the bytes or the blob"
+            )
+        try:
+            blob = BlobId(bytes.fromhex(digest))
+        except ValueError:
+            raise LocalError(
+                "bad_digest", f"{digest!r} is no digest", "take it from the answer of blob.put"
+            ) from None
+        return blob, self.parts.blobs.size(blob)
 
     def check_room(self) -> None:
         """Raise LocalError when too many requests are under way."""

@@ -11,6 +11,7 @@ from mesh.core.claims.dependencies import blocking
 from mesh.core.claims.facts import Claim, Spec, TaskFact
 from mesh.core.claims.ledger import Ledger
 from mesh.core.claims.limits import Limits, free_slots
+from mesh.core.claims.payloads import Payloads
 from mesh.core.claims.record import Record
 from mesh.core.claims.scheduling import order_key, ready_at, too_late_at
 from mesh.core.claims.takeover import (
@@ -54,6 +55,7 @@ class Openings:
     ledger: Ledger
     limits: Limits
     auctions: Auctions
+    payloads: Payloads
 
     def opening(self, now: Now, record: Record) -> Opening | None:
         """Return from when on which claim may be made to do a task; None: not as things stand."""
@@ -68,7 +70,7 @@ class Openings:
             return None
         assert record.spec is not None
         spec = record.spec.fact
-        if blocking(self.ledger.parts.table, spec):
+        if blocking(self.ledger.parts.table, spec) or self.payloads.lacks(record):
             return None
         too_late = too_late_at(now, record)
         at = max(right.at, ready_at(now, spec))

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from mesh.core.claims.facts import Claim, Spec
 from mesh.core.claims.garbage import Garbage
-from mesh.core.claims.ledger import Ledger
+from mesh.core.claims.ledger import Ledger, wall_ms
+from mesh.core.claims.listing import Listing
 from mesh.core.claims.record import Record
 from mesh.core.claims.requests import Asker
 from mesh.core.claims.schedule_views import schedule_view
@@ -17,10 +18,6 @@ from mesh.core.effects import Json
 from mesh.core.errors import LocalError
 from mesh.core.identity import task_text
 from mesh.core.instants import Now, later
-from mesh.core.snapshot import TaskState
-
-DEAD_LETTER = {"dead": TaskState.FAILED.value}
-"""Another word for a state: the tasks whose attempts are used up."""
 
 
 @dataclass(slots=True)
@@ -35,24 +32,16 @@ class Queries:
         return {"v": SHAPE_VERSION, "task": self._view(now, self.ledger.record(command.task))}
 
     def list(self, now: Now, command: TaskList) -> Json:
-        """Return the tasks of a kind or in a state, oldest first."""
-        state = DEAD_LETTER.get(command.state or "", command.state)
-        if state is not None and state not in set(TaskState):
-            raise LocalError(
-                "unknown_state",
-                f"no task is ever {command.state!r}",
-                f"ask for one of {', '.join(TaskState)}",
-            )
+        """Return the tasks that are asked for, oldest first."""
+        if command.conflicts:
+            return {"v": SHAPE_VERSION, "tasks": self.garbage.conflicts()[: command.limit]}
+        listing = Listing(command, wall_ms(now), self.ledger.parts.liveness.name)
         tasks: list[Json] = []
         for record in self._records():
-            assert record.spec is not None
-            if command.kind is not None and record.spec.fact.kind != command.kind:
-                continue
-            if state is not None and record.state.value != state:
-                continue
             if len(tasks) >= command.limit:
                 break
-            tasks.append(self._view(now, record))
+            if listing.shows(record, self.ledger.shown.get(record.task)):
+                tasks.append(self._view(now, record))
         return {"v": SHAPE_VERSION, "tasks": tasks}
 
     def _records(self) -> Iterator[Record]:

@@ -50,8 +50,7 @@ def check_fact(verified: Verified[Any], mesh: MeshId) -> None:
     elif isinstance(fact, Attempt):
         _require(fact.kind in ATTEMPT_KINDS, f"no kind of attempt {fact.kind}")
     elif isinstance(fact, Result):
-        digest = hashlib.blake2b(fact.output, digest_size=DIGEST_BYTES).digest()
-        _require(fact.digest == digest, "the digest is not the output's")
+        _check_result(fact)
 
 
 def _check_spec(verified: Verified[Spec], mesh: MeshId) -> None:
@@ -64,10 +63,20 @@ def _check_spec(verified: Verified[Spec], mesh: MeshId) -> None:
     elif spec.task[:CREATOR_BYTES] != verified.author:
         raise RemoteError(Refusal.AUTHOR_MISMATCH, "a task id that names another creator")
     _require(spec.max_attempts >= 1, "a task without an attempt")
+    _require(spec.blob is None or not spec.payload, "a payload beside a blob")
     _require(spec.task not in spec.parents, "a task that waits for itself")
     _require(spec.parent_policy in PARENT_POLICIES, f"no parent policy {spec.parent_policy}")
     _require(spec.allocation in ALLOCATIONS, f"no allocation {spec.allocation}")
     _require(spec.limit is None or spec.limit[1] >= 1, "a limit without a slot")
+
+
+def _check_result(result: Result) -> None:
+    if result.size is None:
+        digest = hashlib.blake2b(result.output, digest_size=DIGEST_BYTES).digest()
+        _require(result.digest == digest, "the digest is not the output's")
+    else:
+        _require(result.size >= 1, "a blob of no bytes")
+        _require(not result.output, "an output beside a blob")
 
 
 def _check_claim(verified: Verified[Claim]) -> None:

@@ -50,11 +50,13 @@ class Submitting:
         task = self._task(kind, dedupe)
         not_before_ms = _wall_limit(command.not_before, "not_before")
         deadline_ms = _wall_limit(command.deadline, "deadline")
+        blob = self.ledger.blob(command.blob, beside=command.payload)
         _check_times(now, not_before_ms, deadline_ms)
         return Spec(
             task=task,
             kind=kind,
             payload=entered_base64(command.payload, bytes_max, "payload"),
+            blob=blob,
             created_ms=wall_ms(now),
             max_attempts=command.max_attempts,
             backoff_ms=min(round(command.backoff_s * MS), MS_MAX),

@@ -15,7 +15,7 @@ from mesh.core.claims.exchange_views import (
     progress_view,
     said_view,
 )
-from mesh.core.claims.facts import Attempt, AttemptKind, Claim, Progress, Result
+from mesh.core.claims.facts import Attempt, AttemptKind, Blob, Claim, Progress, Result
 from mesh.core.claims.record import OVER, Record, token_text
 from mesh.core.effects import Json
 from mesh.core.identity import FactId, NodeId, task_text
@@ -38,6 +38,11 @@ class Shown:
     """Wall time here when it last changed."""
     copies: int = 1
     """On how many disks the task's last durable write of this node is known to be."""
+
+
+def blob_view(blob: Blob | None) -> Json:
+    """Return what names a blob."""
+    return None if blob is None else {"digest": blob[0].hex(), "size": blob[1]}
 
 
 def output_view(output: bytes) -> dict[str, Json]:
@@ -73,10 +78,12 @@ class Views:
     def result(self, record: Record, result: Verified[Result]) -> dict[str, Json]:
         """Return one result."""
         claim = next(v.fact for v in record.claims if v.fact.id == result.fact.claim)
+        size = result.fact.size
         return {
             "outcome": "completed",
             **output_view(result.fact.output),
             "digest": result.fact.digest.hex(),
+            "blob": blob_view(None if size is None else (result.fact.digest, size)),
             "by": result.author.hex(),
             "name": self.name(result.author),
             "token": token_text(claim),
@@ -91,6 +98,7 @@ class Views:
         return {
             "id": task_text(record.task),
             "kind": None if spec is None else spec.fact.kind,
+            "blob": None if spec is None else blob_view(spec.fact.blob),
             "state": record.state.value,
             "mode": MODE,
             "owner": self.owner(record),
@@ -144,6 +152,7 @@ def claim_view(
         "task": task_text(record.task),
         "kind": spec.kind,
         "payload": b64encode(spec.payload).decode(),
+        "blob": blob_view(spec.blob),
         "token": token_text(claim),
         "handle": handle,
         "epoch": claim.fact.epoch,

@@ -154,7 +154,11 @@ class Writing:
         holding = self.ledger.sessions.find(command.handle)
         is_late = self._is_late(holding)
         digest = blake2b(output, digest_size=32).digest()
+        blob = self.ledger.blob(command.blob, beside=command.output)
         result = Result(holding.task, holding.claim.id, output, digest)
+        if blob is not None:
+            digest = blob[0]
+            result = Result(holding.task, holding.claim.id, b"", digest, blob[1])
         want = self.want(command.copies)
         facts: list[TaskFact] = [*self.start_facts(holding), result]
         push, _ = self.ledger.publish(now, facts, want)

@@ -1,9 +1,11 @@
 """How a participant is put together, and how it gets back what it knew before."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
+from mesh.core.blobs.blobs import Blobs
 from mesh.core.claims.desk import Desk, DeskParts
 from mesh.core.claims.facts import TaskFact
 from mesh.core.claims.forgotten import FORGET_CONTEXTS
@@ -49,10 +51,13 @@ def decode_genesis_untrusted(data: bytes) -> SignedFact:
 
 
 def params_of(setup: NodeSetup, genesis: Genesis) -> Params:
-    """Return the numbers of the mesh's profile, which every node must share."""
+    """Return the numbers of the mesh's profile, which every node must share.
+
+    What a node keeps, and for how long, is its own affair.
+    """
     if setup.params.profile == genesis.profile:
         return setup.params
-    return params_for(genesis.profile)
+    return replace(params_for(genesis.profile), claims=setup.params.claims)
 
 
 def assemble(
@@ -98,21 +103,29 @@ def assemble(
     participant.removals = Removals(
         author.public_key, trust, gossip, membership, table, participant.bulk, outbox
     )
-    participant.desk = Desk(
+    participant.blobs = Blobs(params.blobs, outbox, membership.alive)
+    participant.blobs.shelf.restore(setup.blobs)
+    participant.desk = _desk(setup, participant)
+    return participant
+
+
+def _desk(setup: NodeSetup, participant: Participant) -> Desk:
+    params, trust = participant.params, participant.trust
+    return Desk(
         DeskParts(
-            author=author,
-            boot=boot,
-            table=table,
-            gossip=gossip,
+            author=participant.author,
+            boot=participant.boot,
+            table=participant.table,
+            gossip=participant.gossip,
             liveness=participant,
             params=params.claims,
             orphan_grace_s=params.membership.orphan_grace_s,
-            rng=rng,
-            outbox=outbox,
+            rng=setup.rng,
+            outbox=participant.outbox,
+            blobs=participant.blobs,
             is_admin=trust.is_admin_id,
         )
     )
-    return participant
 
 
 def restore(participant: Participant, rows: Rows, now: Now) -> None:

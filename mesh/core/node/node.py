@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from itertools import count
 from typing import assert_never
 
+from mesh.core.blobs.blobs import Asker
 from mesh.core.commands import (
+    BlobCommand,
     Hello,
     MemberList,
     MemberWait,
@@ -30,6 +32,7 @@ from mesh.core.effects import (
 from mesh.core.errors import LocalError, RemoteError
 from mesh.core.identity import Boot, boot_counter, mint_boot, node_id
 from mesh.core.inputs import (
+    BlobInput,
     ClientGone,
     CommandReceived,
     CommitDone,
@@ -124,22 +127,12 @@ class Node:
 
     def _handle(self, now: Now, event: Input) -> None:
         match event:
-            case (
-                DatagramReceived()
-                | SeedsResolved()
-                | StreamOpened()
-                | StreamReceived()
-                | StreamClosed()
-            ):
+            case _ if isinstance(event, NetworkInput):
                 self._handle_network(now, event)
-            case (
-                CommitDone()
-                | CommitFailed()
-                | CommandReceived()
-                | ClientGone()
-                | SuspendGap()
-                | LoopLag()
-            ):
+            case _ if isinstance(event, BlobInput):
+                if self.participant is not None:
+                    self.participant.blobs.handle_disk(now, event)
+            case _ if isinstance(event, LocalInput):
                 self._handle_local(now, event)
             case _:
                 assert_never(event)
@@ -372,6 +365,7 @@ class Node:
             case ClientGone(client):
                 if self.participant is not None:
                     self.queries.forget_client(client)
+                    self.participant.blobs.handle_client_gone(client)
                     self.participant.desk.handle_client_gone(now, client)
             case SuspendGap(gap_s):
                 if self.participant is not None:
@@ -450,6 +444,8 @@ class Node:
                 self.queries.wait(now, client, request, command)
             case NodeLeave():
                 self._leave(now, participant, received)
+            case _ if isinstance(command, BlobCommand):
+                participant.blobs.handle_command(now, Asker(client, request), command)
             case _ if isinstance(command, TrustCommand):
                 self.authority.handle(now, client, request, command)
             case _:

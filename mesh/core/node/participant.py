@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mesh.core.blobs.blobs import Blobs
 from mesh.core.bucket import Buckets
 from mesh.core.claims.desk import Desk
 from mesh.core.claims.dominance import counts, dominating_ids
@@ -36,6 +37,7 @@ from mesh.core.trust.trust import Trust
 from mesh.core.wire.envelope import Author, Contexts, SignedFact, Verified, Verifier
 
 GOSSIP_KINDS = range(20, 50)
+BLOB_KINDS = range(60, 70)
 MEMBER_CONTEXTS: Contexts = TRUST_CONTEXTS | MEMBERSHIP_CONTEXTS
 EVIDENCE_CONTEXTS: Contexts = {
     kind.CONTEXT: kind for kind in (Presence, Verdict, Leave, Revocation)
@@ -85,6 +87,7 @@ class Participant:
     desk: Desk = field(init=False)
     transport: Transport = field(init=False)
     bulk: Bulk = field(init=False)
+    blobs: Blobs = field(init=False)
     removals: Removals = field(init=False)
     strikes: dict[NodeId, Strikes] = field(default_factory=dict)
     advertised: Instant = Instant(float("-inf"))
@@ -304,6 +307,8 @@ class Participant:
             self.membership.handle_probe(now, peer, probe)
         elif kind in GOSSIP_KINDS:
             self.gossip.handle_message(now, peer, kind, body)
+        elif kind in BLOB_KINDS:
+            self.blobs.handle_message(now, peer, kind, body)
         elif kind == Relay.KIND:
             return self.transport.pass_on(now, peer, Relay.decode_untrusted(body))
         elif kind == Relayed.KIND:
@@ -384,6 +389,9 @@ class Participant:
                 if peer not in before and self.membership.is_edge(peer):
                     self.gossip.start_sync(now, peer)
             self.desk.handle_members_changed(now)
+        stored = self.blobs.take_stored()
+        if stored:
+            self.desk.handle_changed(now, stored)
         self._advertise(now)
 
     def _forget(self, node: NodeId) -> None:
@@ -419,7 +427,7 @@ class Participant:
     def handle_timeout(self, now: Now) -> list[Effect]:
         """Let every part whose time has come act."""
         instant = now.instant
-        for part in (self.membership, self.gossip, self.desk):
+        for part in (self.membership, self.gossip, self.desk, self.blobs):
             if part.next_deadline() <= instant:
                 part.handle_timeout(now)
         if self.bulk.next_deadline() <= instant:
@@ -432,6 +440,7 @@ class Participant:
             self.membership.next_deadline(),
             self.gossip.next_deadline(),
             self.desk.next_deadline(),
+            self.blobs.next_deadline(),
             self.bulk.next_deadline(),
         )
         if self.desk.waiting_kinds() != self.kinds:

@@ -163,7 +163,7 @@ class Queries:
         """Return every counter of every part."""
         participant = self.participant
         counters = participant.counters | participant.transport.counters
-        for part in (participant.gossip, participant.desk):
+        for part in (participant.gossip, participant.blobs, participant.desk):
             counters |= part.counters()
         counters |= self.setup.driver_counters()
         return counters | {"verifications": participant.verifier.verifications}

@@ -1,8 +1,9 @@
 """What a node is given when it is made."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from mesh.core.blobs.shelf import Inventory
 from mesh.core.crypto.suite import SigningKey, Suite
 from mesh.core.identity import BOOT_RANDOM_BITS, Address
 from mesh.core.params import Params
@@ -52,6 +53,8 @@ class NodeSetup:
     wants_admin: bool = True
     tags: tuple[tuple[str, str], ...] = ()
     rows: Rows | None = None
+    blobs: Inventory = field(default_factory=dict)
+    """What of blobs the disk held."""
     version: str = "0"
     driver_counters: Callable[[], Mapping[str, int]] = dict
     """Figures of whatever drives the node (CPU, memory, sockets, disk), for status only."""

@@ -54,6 +54,18 @@ class Routing(Protocol):
         ...
 
 
+FAMILIES = ((3, "probe"), (20, "vote"), (22, "push"), (30, "rumour"), (50, "sync"), (60, "relay"))
+"""Each with the first number of the next one."""
+
+
+def family_of(kind: int) -> str:
+    """Return what a message is about, in a word for people."""
+    for high, family in FAMILIES:
+        if kind < high:
+            return family
+    return "other"
+
+
 @dataclass(slots=True)
 class Transport:
     """Everything between the parts of a node and its UDP socket."""
@@ -66,6 +78,8 @@ class Transport:
     silent_s: float
     """A peer not heard for this long is greeted along with whatever is sent to it."""
     _counts: dict[str, int] = field(default_factory=dict)
+    _by_kind: dict[int, int] = field(default_factory=dict)
+    _bytes_by_kind: dict[int, int] = field(default_factory=dict)
     _sent: int = 0
     _sent_bytes: int = 0
     _received: int = 0
@@ -92,12 +106,22 @@ class Transport:
     @property
     def counters(self) -> dict[str, int]:
         """Every counter of the transport."""
-        return self._counts | {
-            "datagrams_sent": self._sent,
-            "bytes_sent": self._sent_bytes,
-            "datagrams_received": self._received,
-            "bytes_received": self._received_bytes,
-        }
+        by_family: dict[str, int] = {}
+        for kind, number in self._by_kind.items():
+            name = f"sent_{family_of(kind)}"
+            by_family[name] = by_family.get(name, 0) + number
+            bytes_sent = by_family.get(f"{name}_bytes", 0) + self._bytes_by_kind[kind]
+            by_family[f"{name}_bytes"] = bytes_sent
+        return (
+            self._counts
+            | by_family
+            | {
+                "datagrams_sent": self._sent,
+                "bytes_sent": self._sent_bytes,
+                "datagrams_received": self._received,
+                "bytes_received": self._received_bytes,
+            }
+        )
 
     def hello(self, target: Address, kind: int = ASK, cookie: bytes | None = None) -> Effect:
         """Return a greeting for an address."""
@@ -183,6 +207,9 @@ class Transport:
             if peer not in self.links.routes:
                 self.count("unroutable", len(waiting))
                 continue
+            for kind, body in waiting:
+                self._by_kind[kind] = self._by_kind.get(kind, 0) + 1
+                self._bytes_by_kind[kind] = self._bytes_by_kind.get(kind, 0) + len(body)
             if len(waiting) > 1:
                 waiting.sort(key=lambda message: message[0] >= URGENT_KINDS)
             effects += self._send_to(now.instant, peer, waiting)

@@ -1,6 +1,7 @@
 """The agent behind `mesh work`, with a scripted node, invented commands and an invented clock."""
 
 import base64
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,9 +14,13 @@ import trio.testing
 
 from mesh.cli.attachment import NODE_LOST_S
 from mesh.cli.worker import Worker, WorkOptions, error_of
+from mesh.control.blobs import digest_of
 from mesh.control.client import Refused
 from mesh.core.commands import (
     AgentAttach,
+    BlobFetch,
+    BlobGet,
+    BlobPut,
     Command,
     Hello,
     TaskClaim,
@@ -52,6 +57,12 @@ def claims(*payloads: bytes) -> Answer:
     return answer
 
 
+def one_claim(answer: dict[str, Any]) -> Answer:
+    """Give one claim, then none."""
+    left = [answer]
+    return lambda _command: left.pop() if left else None
+
+
 def claim(number: int, payload: bytes = b"") -> dict[str, Any]:
     return {
         "task": f"{number}-2-aa",
@@ -75,7 +86,7 @@ def script(**more: Answer) -> dict[type[Command], Answer]:
         TaskRelease: done,
         TaskResume: done,
     }
-    kinds = {kind.__name__: kind for kind in answers} | {"Hello": Hello}
+    kinds = {kind.__name__: kind for kind in (*answers, Hello, BlobFetch, BlobGet, BlobPut)}
     return answers | {kinds[name]: answer for name, answer in more.items()}
 
 
@@ -183,7 +194,8 @@ async def test_task_is_claimed_started_run_and_completed(
         assert (complete.handle, complete.output) == ("handle-1", "b3V0")
         assert complete.request_id
         assert bench.runner.inputs == [b"payload"]
-        environment = bench.runner.environments[0]
+        environment = dict(bench.runner.environments[0])
+        assert environment.pop("MESH_CHECKPOINT")
         assert {name: environment[name] for name in environment if name.startswith("MESH_")} == {
             "MESH_TASK_ID": "1-2-aa",
             "MESH_TASK_KIND": "k",
@@ -232,10 +244,32 @@ async def test_output_that_the_node_refuses_is_a_failure(
     tmp_path: Path, clock: trio.testing.MockClock
 ) -> None:
     del clock
-    answers = script(TaskComplete=refusing("payload_too_large", "800 bytes", "give a reference"))
-    async with fake_node(tmp_path, answers) as node, working(tmp_path, exited(0, b"x" * 800)):
+    answers = script(TaskComplete=refusing("payload_too_large", "700 bytes", "give a reference"))
+    async with fake_node(tmp_path, answers) as node, working(tmp_path, exited(0, b"x" * 700)):
         await node.until(lambda: bool(node.asked(TaskFail)))
-        assert node.asked(TaskFail)[0].error == "800 bytes; give a reference"
+        assert node.asked(TaskFail)[0].error == "700 bytes; give a reference"
+
+
+async def test_large_payload_and_output_travel_as_blobs(
+    tmp_path: Path, clock: trio.testing.MockClock
+) -> None:
+    del clock
+    data, output = b"p" * 900, b"o" * 800
+    blob = {"digest": digest_of(data), "size": len(data)}
+    answers = script(
+        TaskClaim=one_claim(claim(1) | {"blob": blob}),
+        BlobFetch=lambda _: blob,
+        BlobGet=lambda _: {"data": b64encode(data).decode(), "offset": 0, "size": len(data)},
+        BlobPut=lambda put: {"stored": len(output) if put.data else 0, "complete": bool(put.data)},
+    )
+    async with (
+        fake_node(tmp_path, answers) as node,
+        working(tmp_path, exited(0, output)) as bench,
+    ):
+        await node.until(lambda: bool(node.asked(TaskComplete)))
+        assert bench.runner.inputs == [data]
+        assert node.asked(TaskComplete)[0].blob == digest_of(output)
+        assert not node.asked(TaskComplete)[0].output
 
 
 async def test_claim_lost_before_the_start_runs_nothing(

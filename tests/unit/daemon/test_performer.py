@@ -10,21 +10,25 @@ from mesh.core.effects import (
     CloseStream,
     Commit,
     CommitNumber,
+    DropBlob,
     Effect,
     Halt,
     Json,
     Notify,
     OpenStream,
+    ReadBlob,
     Reply,
     ReplyError,
     ResolveSeeds,
     Row,
+    SealBlob,
     SendDatagram,
     SendStream,
     StreamId,
+    WriteBlob,
 )
 from mesh.core.errors import LocalError
-from mesh.core.identity import Address
+from mesh.core.identity import Address, BlobId
 from mesh.daemon.performer import NoAnswers, Performer
 
 PEER = Address("10.0.0.1", 7)
@@ -43,6 +47,7 @@ class Recorder:
         self.calls.append(("refuse", client, request, error.name, error.message, error.hint))
 
 
+BLOB = BlobId(b"b" * 32)
 COMMIT = Commit(CommitNumber(1), (Row("a", b"", b""),))
 CASES: list[tuple[Effect, tuple[object, ...]]] = [
     (SendDatagram(PEER, b"d"), ("send", PEER, b"d")),
@@ -54,6 +59,10 @@ CASES: list[tuple[Effect, tuple[object, ...]]] = [
     (Reply(ClientId(1), 2, {"a": 1}), ("reply", 1, 2, {"a": 1})),
     (ReplyError(ClientId(1), 2, "n", "m", "h"), ("refuse", 1, 2, "n", "m", "h")),
     (Notify("t", {"b": 1}, ClientId(3)), ("notify", "t", {"b": 1}, 3)),
+    (WriteBlob(BLOB, 0, b"x"), ("put", WriteBlob(BLOB, 0, b"x"))),
+    (SealBlob(BLOB, 1), ("put", SealBlob(BLOB, 1))),
+    (ReadBlob(BLOB, 0, 1), ("put", ReadBlob(BLOB, 0, 1))),
+    (DropBlob(BLOB), ("put", DropBlob(BLOB))),
     (Halt("left"), ("halt", "left", "", False)),
 ]
 
@@ -62,7 +71,9 @@ CASES: list[tuple[Effect, tuple[object, ...]]] = [
 def test_each_effect_is_one_action(effect: Effect, call: tuple[object, ...]) -> None:
     recorder = Recorder()
     everybody = cast("Any", recorder)
-    performer = Performer(everybody, everybody, everybody, everybody, everybody, everybody.halt)
+    performer = Performer(
+        everybody, everybody, everybody, everybody, everybody, everybody, everybody.halt
+    )
     performer.perform(effect)
     assert recorder.calls == [call]
 

@@ -14,9 +14,9 @@ from mesh.core.commands import AgentAttach, Command, TaskClaim, TaskShow, TaskSu
 from mesh.core.crypto.primitives import RealSuite
 from mesh.core.crypto.suite import SigningKey
 from mesh.core.effects import ClientId, CommitNumber, Json, Notify, Reply, ReplyError, Row
-from mesh.core.errors import RemoteError
+from mesh.core.errors import LocalError, RemoteError
 from mesh.core.gossip.vocabulary import Family, PushNumber, Want
-from mesh.core.identity import Address, Boot, FactId, Incarnation, MeshId, NodeId, TaskId
+from mesh.core.identity import Address, BlobId, Boot, FactId, Incarnation, MeshId, NodeId, TaskId
 from mesh.core.inputs import CommandReceived
 from mesh.core.instants import NEVER, Instant, Now, WallTime
 from mesh.core.membership.facts import Leave, Presence
@@ -163,6 +163,28 @@ class FakeGossip:
         self.world.at(again, lambda: self._send(to, push, facts, want, tries - 1))
 
 
+class NoBlobs:
+    """A shelf with nothing on it, to which nothing ever comes."""
+
+    def has(self, blob: BlobId) -> bool:
+        del blob
+        return False
+
+    def size(self, blob: BlobId) -> int:
+        raise LocalError("blob_not_here", blob.hex(), "")
+
+    def want(
+        self, now: Now, task: TaskId, named: tuple[BlobId, int], preferred: tuple[NodeId, ...]
+    ) -> None:
+        """Nothing comes."""
+
+    def use(self, task: TaskId, blob: BlobId) -> None:
+        """Nothing is here."""
+
+    def release(self, now: Now, task: TaskId) -> None:
+        """Nothing was here."""
+
+
 def fact_row(fact: Verified[Any]) -> Row:
     return Row("fact", fact.id, fact.signed.encode())
 
@@ -213,6 +235,7 @@ class Place:
             params,
             rng,
             self.outbox,
+            NoBlobs(),
             orphan_grace_s=self.world.orphan_grace_s,
         )
         self.desk = Desk(parts)

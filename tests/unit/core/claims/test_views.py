@@ -62,6 +62,7 @@ def test_a_new_task() -> None:
     assert {name: value for name, value in view.items() if name not in EMPTY} == {
         "id": f"1-7-{ANN.id.hex()}",
         "kind": "build",
+        "blob": None,
         "state": "submitted",
         "mode": "convergent",
         "owner": None,

@@ -1,0 +1,424 @@
+"""Blobs of one node: what clients put in and take out, what peers are sent and send.
+
+The core never holds a blob: bytes pass through it in parts, between the disk (`WriteBlob`,
+`ReadBlob`), peers (sealed streams) and clients (lines of the control socket). A blob becomes whole
+only when the disk has read it again and its hash is its name.
+"""
+
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from mesh.core.blobs.fetching import Fetching
+from mesh.core.blobs.messages import PART_BYTES_MAX, BlobAsk, BlobLacking, BlobPart
+from mesh.core.blobs.shelf import Shelf, Volume
+from mesh.core.commands import BlobCommand, BlobFetch, BlobGet, BlobList, BlobPut
+from mesh.core.effects import ClientId, DropBlob, Json, ReadBlob, SealBlob, WriteBlob
+from mesh.core.errors import LocalError, Refusal, RemoteError
+from mesh.core.identity import BlobId, NodeId, TaskId
+from mesh.core.inputs import BlobFailed, BlobInput, BlobRead, BlobSealed, BlobWritten
+from mesh.core.instants import Instant, Now, later
+from mesh.core.outbox import Outbox
+from mesh.core.params import BlobParams
+
+PUT_BYTES_MAX = 512 * 1024
+READS_MAX = 256
+DIGEST_BYTES = 32
+WAITS_MAX = 256
+TOLD_PARTS = 16
+"""Watchers hear of a transfer once in so many parts."""
+
+
+class Asker(NamedTuple):
+    """A request of a client."""
+
+    client: ClientId
+    request: int
+
+
+class Reading(NamedTuple):
+    """Bytes asked of the disk, and for whom."""
+
+    offset: int
+    peer: NodeId | None
+    asker: Asker | None
+
+
+@dataclass(slots=True)
+class Blobs:
+    """All that a node does with blobs."""
+
+    params: BlobParams
+    outbox: Outbox
+    alive: Callable[[], tuple[NodeId, ...]]
+    shelf: Shelf = field(init=False)
+    fetching: Fetching = field(init=False)
+    counts: dict[str, int] = field(default_factory=dict)
+    _puts: dict[BlobId, Asker] = field(default_factory=dict)
+    """Uploads whose last part is on its way to the disk."""
+    _reads: dict[BlobId, list[Reading]] = field(default_factory=dict)
+    _waits: dict[Asker, tuple[BlobId, Instant]] = field(default_factory=dict)
+    _sealing: dict[BlobId, None] = field(default_factory=dict)
+    _stored: dict[TaskId, None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.shelf = Shelf(self.params)
+        self.fetching = Fetching(self.params, self.alive, self._ask)
+
+    # --- for tasks
+
+    def has(self, blob: BlobId) -> bool:
+        """Whether a blob is here as a whole."""
+        return self.shelf.has(blob)
+
+    def size(self, blob: BlobId) -> int:
+        """Return the size of a blob that is here as a whole; raises LocalError."""
+        volume = self.shelf.volumes.get(blob)
+        if volume is None or not volume.whole or volume.size is None:
+            raise not_here(volume)
+        return volume.size
+
+    def want(
+        self, now: Now, task: TaskId, named: tuple[BlobId, int], preferred: tuple[NodeId, ...]
+    ) -> None:
+        """See to it that a blob that a task names comes here, and stays as long as the task."""
+        blob, size = named
+        self.shelf.use(task, blob)
+        if self.has(blob) or blob in self.fetching.fetches or blob in self._puts:
+            return
+        try:
+            self.shelf.reserve(now.instant, blob, size)
+        except LocalError as full:
+            self.count(full.name)
+            return
+        self.shelf.use(task, blob)
+        self.fetching.begin(blob, size, preferred)
+
+    def use(self, task: TaskId, blob: BlobId) -> None:
+        """A task names a blob: where it is here, it stays as long as the task."""
+        self.shelf.use(task, blob)
+
+    def release(self, now: Now, task: TaskId) -> None:
+        """A task is let go of."""
+        self.shelf.release(now.instant, task)
+
+    def take_stored(self) -> list[TaskId]:
+        """Remove and return the tasks for which a blob has come since."""
+        stored, self._stored = list(self._stored), {}
+        return stored
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Count something."""
+        self.counts[name] = self.counts.get(name, 0) + by
+
+    def counters(self) -> dict[str, int]:
+        """Return what happened so far, and what is here."""
+        return self.counts | {
+            "blobs": len(self.shelf.volumes),
+            "blob_bytes": self.shelf.room,
+            "blob_fetches": len(self.fetching.fetches),
+        }
+
+    # --- clients
+
+    def handle_command(self, now: Now, asker: Asker, command: BlobCommand) -> None:
+        """Answer a client, now or later; raises LocalError."""
+        match command:
+            case BlobPut():
+                self._put(now, asker, command)
+            case BlobGet():
+                self._get(asker, command)
+            case BlobFetch():
+                self._fetch(now, asker, command)
+            case BlobList():
+                self._reply(asker, {"v": 1, "blobs": [self._view(b) for b in self.shelf.volumes]})
+
+    def handle_client_gone(self, client: ClientId) -> None:
+        """Nobody waits for these answers any more; what was put in stays for who goes on."""
+        self._waits = {asker: wait for asker, wait in self._waits.items() if asker[0] != client}
+
+    def _put(self, now: Now, asker: Asker, command: BlobPut) -> None:
+        blob, data = blob_id(command.digest), _entered(command.data)
+        if blob in self._puts:
+            raise LocalError("blob_busy", "somebody is putting this blob in", "try again")
+        volume = self.shelf.reserve(now.instant, blob, command.size)
+        self.shelf.adopt(blob)
+        if volume.whole or command.offset != volume.have or not data:
+            self._reply(asker, self._view(blob))
+            return
+        if volume.have + len(data) > command.size:
+            raise LocalError("blob_size", "more bytes than the size says", "check the size")
+        self.fetching.end(blob)
+        self._puts[blob] = asker
+        self.outbox.put(WriteBlob(blob, volume.have, data))
+
+    def _get(self, asker: Asker, command: BlobGet) -> None:
+        blob = blob_id(command.digest)
+        size = self.size(blob)
+        count = max(0, min(command.count, size - command.offset))
+        self._read(blob, count, Reading(command.offset, None, asker))
+
+    def _fetch(self, now: Now, asker: Asker, command: BlobFetch) -> None:
+        blob = blob_id(command.digest)
+        if self.has(blob):
+            self._reply(asker, self._view(blob))
+            return
+        if len(self._waits) >= WAITS_MAX:
+            raise LocalError("busy", f"{WAITS_MAX} clients wait for blobs already", "try again")
+        self.shelf.reserve(now.instant, blob, command.size)
+        self.shelf.adopt(blob)
+        if blob not in self._puts:
+            self.fetching.begin(blob, command.size, ())
+        self._waits[asker] = (blob, later(now.instant, command.wait_s))
+
+    def _view(self, blob: BlobId) -> dict[str, Json]:
+        volume = self.shelf.volumes[blob]
+        return {
+            "digest": blob.hex(),
+            "size": volume.size,
+            "stored": volume.have,
+            "complete": volume.whole,
+            "tasks": len(volume.users),
+        }
+
+    def _reply(self, asker: Asker, result: Json) -> None:
+        self.outbox.reply(asker.client, asker.request, result)
+
+    def _refuse(self, asker: Asker, error: LocalError) -> None:
+        self.outbox.refuse(asker.client, asker.request, error)
+
+    # --- peers
+
+    def handle_message(self, now: Now, peer: NodeId, kind: int, body: bytes) -> None:
+        """Take a message of a peer; raises RemoteError."""
+        if kind == BlobAsk.KIND:
+            self._handle_ask(peer, BlobAsk.decode_untrusted(body))
+        elif kind == BlobPart.KIND:
+            self._handle_part(now, peer, BlobPart.decode_untrusted(body))
+        elif kind == BlobLacking.KIND:
+            lacking = BlobLacking.decode_untrusted(body)
+            self.fetching.handle_lacking(now.instant, peer, BlobId(lacking.blob))
+        else:
+            raise RemoteError(Refusal.MALFORMED, f"blobs know no message {kind}")
+
+    def _ask(self, peer: NodeId, ask: BlobAsk) -> None:
+        self.outbox.send_bulk(peer, ask.KIND, ask.encode())
+
+    def _handle_ask(self, peer: NodeId, ask: BlobAsk) -> None:
+        blob = BlobId(ask.blob)
+        volume = self.shelf.volumes.get(blob)
+        end = ask.offset + min(ask.count, self.params.window_parts * PART_BYTES_MAX)
+        if volume is None or not volume.whole or volume.size is None or end > volume.size:
+            self.outbox.send_bulk(peer, BlobLacking.KIND, BlobLacking(blob).encode())
+            return
+        for offset in range(ask.offset, end, PART_BYTES_MAX):
+            if sum(map(len, self._reads.values())) >= READS_MAX:
+                self.count("blob_reads_refused")
+                return
+            count = min(PART_BYTES_MAX, end - offset)
+            self._read(blob, count, Reading(offset, peer, None))
+
+    def _read(self, blob: BlobId, count: int, reading: Reading) -> None:
+        self._reads.setdefault(blob, []).append(reading)
+        self.outbox.put(ReadBlob(blob, reading.offset, count))
+
+    def _handle_part(self, now: Now, peer: NodeId, part: BlobPart) -> None:
+        blob = BlobId(part.blob)
+        fetch = self.fetching.takes(peer, blob, part.offset, len(part.data))
+        if fetch is None or part.size != fetch.size:
+            self.count("blob_parts_unasked")
+            return
+        fetch.received += len(part.data)
+        fetch.due = later(now.instant, self.params.patience_s)
+        self.count("blob_bytes_received", len(part.data))
+        self.outbox.put(WriteBlob(blob, part.offset, part.data))
+
+    # --- the disk
+
+    def handle_disk(self, now: Now, event: BlobInput) -> None:
+        """The disk has done something that it was asked for, or failed to."""
+        match event:
+            case BlobWritten(blob, have):
+                self._handle_written(now, BlobId(blob), have)
+            case BlobSealed(blob, whole):
+                self._handle_sealed(now, BlobId(blob), whole=whole)
+            case BlobRead(blob, data):
+                self._handle_read(BlobId(blob), data)
+            case BlobFailed(blob, reason):
+                self._handle_failed(now, BlobId(blob), reason)
+
+    def _handle_written(self, now: Now, blob: BlobId, have: int) -> None:
+        volume = self.shelf.volumes.get(blob)
+        if volume is None or volume.size is None:
+            return
+        volume.have = have
+        if have >= volume.size:
+            self._sealing[blob] = None
+            self.outbox.put(SealBlob(blob, volume.size))
+            return
+        asker, fetch = self._puts.pop(blob, None), self.fetching.fetches.get(blob)
+        if asker is not None:
+            self._reply(asker, self._view(blob))
+        elif fetch is not None:
+            self.fetching.go_on(now.instant, fetch, have)
+            if have // PART_BYTES_MAX % TOLD_PARTS == 0:
+                self.outbox.notify("blob", self._view(blob))
+
+    def _handle_sealed(self, now: Now, blob: BlobId, *, whole: bool) -> None:
+        self._sealing.pop(blob, None)
+        volume, asker = self.shelf.volumes.get(blob), self._puts.pop(blob, None)
+        if volume is None:
+            return
+        volume.whole = whole
+        if whole:
+            self.count("blobs_stored")
+            self.fetching.end(blob)
+            self._stored.update(volume.users)
+            self.outbox.notify("blob", self._view(blob))
+            self._answer_waits(blob)
+        else:
+            volume.have = 0
+            self.count("blobs_wrong")
+            self.outbox.put(DropBlob(blob))
+            self.fetching.handle_wrong(now.instant, blob)
+        if asker is not None and whole:
+            self._reply(asker, self._view(blob))
+        elif asker is not None:
+            self._refuse(
+                asker,
+                LocalError(
+                    "blob_digest",
+                    "the bytes that were put in are not what the digest says",
+                    "compute it as BLAKE2b-256 of the content, and put it in again from 0",
+                ),
+            )
+
+    def _answer_waits(self, blob: BlobId) -> None:
+        for asker in [asker for asker, wait in self._waits.items() if wait[0] == blob]:
+            del self._waits[asker]
+            self._reply(asker, self._view(blob))
+
+    def _handle_read(self, blob: BlobId, data: bytes | None) -> None:
+        reading = self._take_reading(blob)
+        volume = self.shelf.volumes.get(blob)
+        if reading is None:
+            return
+        if volume is None or volume.size is None or not data:
+            self._lack(blob, reading)
+        elif reading.peer is not None:
+            part = BlobPart(blob, volume.size, reading.offset, data)
+            self.count("blob_bytes_sent", len(data))
+            self.outbox.send_bulk(reading.peer, part.KIND, part.encode())
+        elif reading.asker is not None:
+            encoded = b64encode(data).decode()
+            self._reply(
+                reading.asker, {"data": encoded, "offset": reading.offset, "size": volume.size}
+            )
+
+    def _lack(self, blob: BlobId, reading: Reading) -> None:
+        self.count("blob_reads_failed")
+        if reading.peer is not None:
+            self.outbox.send_bulk(reading.peer, BlobLacking.KIND, BlobLacking(blob).encode())
+        elif reading.asker is not None:
+            self._refuse(reading.asker, not_here(None))
+
+    def _take_reading(self, blob: BlobId) -> Reading | None:
+        waiting = self._reads.get(blob)
+        if not waiting:
+            return None
+        reading = waiting.pop(0)
+        if not waiting:
+            del self._reads[blob]
+        return reading
+
+    def _handle_failed(self, now: Now, blob: BlobId, reason: str) -> None:
+        self.count("blob_disk_errors")
+        error = LocalError(
+            "blob_disk", f"the disk does not do it: {reason}", "free space or repair it, try again"
+        )
+        asker = self._puts.pop(blob, None)
+        self._sealing.pop(blob, None)
+        if asker is not None:
+            self._refuse(asker, error)
+        fetch, volume = self.fetching.fetches.get(blob), self.shelf.volumes.get(blob)
+        if volume is not None and not volume.whole:
+            volume.have = 0
+            self.outbox.put(DropBlob(blob))
+            if fetch is not None:
+                fetch.received = fetch.asked = 0
+                fetch.source, fetch.due = None, later(now.instant, self.params.retry_s)
+
+    # --- time
+
+    def handle_timeout(self, now: Now) -> None:
+        """Ask who is to be asked, refuse who has waited long enough, drop what nobody needs."""
+        for fetch in self.fetching.under_way():
+            if fetch.due <= now.instant and fetch.blob not in self._sealing:
+                self._go_on(now, fetch.blob)
+        for asker, (blob, deadline) in list(self._waits.items()):
+            if deadline <= now.instant:
+                del self._waits[asker]
+                self._refuse(asker, not_here(self.shelf.volumes.get(blob), "timed_out"))
+        for blob in self.shelf.idle(now.instant):
+            if blob not in self._puts and blob not in self._sealing:
+                self.fetching.end(blob)
+                del self.shelf.volumes[blob]
+                self.outbox.put(DropBlob(blob))
+                self.count("blobs_dropped")
+            else:
+                self.shelf.volumes[blob].idle_since = now.instant
+
+    def _go_on(self, now: Now, blob: BlobId) -> None:
+        fetch, volume = self.fetching.fetches[blob], self.shelf.volumes[blob]
+        if fetch.source is not None and fetch.received > volume.have:
+            self.count("blob_disk_waits")
+        self.fetching.handle_silence(now.instant, fetch, volume.have)
+        if volume.have >= fetch.size and not volume.whole:
+            # Everything was here before a restart, but nobody had looked at it.
+            self._sealing[blob] = None
+            self.outbox.put(SealBlob(blob, fetch.size))
+
+    def next_deadline(self) -> Instant:
+        """Return when something is due."""
+        ends = (deadline for _, deadline in self._waits.values())
+        due = [fetch.due for fetch in self.fetching.under_way() if fetch.blob not in self._sealing]
+        return min((*ends, *due, self.shelf.next_idle()))
+
+
+def blob_id(digest: str) -> BlobId:
+    """Return the name of a blob as clients spell it; raises LocalError."""
+    try:
+        blob = bytes.fromhex(digest)
+    except ValueError:
+        blob = b""
+    if len(blob) != DIGEST_BYTES or blob.hex() != digest:
+        raise LocalError(
+            "bad_digest",
+            f"{digest!r} is no digest",
+            "give the BLAKE2b-256 of the content as 64 lower-case hex digits",
+        )
+    return BlobId(blob)
+
+
+def _entered(text: str) -> bytes:
+    try:
+        data = b64decode(text, validate=True)
+    except ValueError:
+        data = None
+    if data is None or len(data) > PUT_BYTES_MAX:
+        raise LocalError(
+            "bad_base64",
+            f"data: not base64, or more than {PUT_BYTES_MAX} bytes",
+            "encode the bytes as standard base64 with padding, so many at a time",
+        )
+    return data
+
+
+def not_here(volume: Volume | None, name: str = "blob_not_here") -> LocalError:
+    """Return the error for a blob that is not here as a whole."""
+    have, size = (0, None) if volume is None else (volume.have, volume.size)
+    of = "" if size is None else f" of {size}"
+    return LocalError(
+        name, f"{have}{of} bytes of this blob are here", "fetch it first, or wait longer"
+    )

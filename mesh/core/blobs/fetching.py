@@ -1,0 +1,123 @@
+"""Fetching a blob from a peer: a few parts at a time, from where the disk has come to.
+
+The receiver drives: it asks for a window of parts, and for one more as each is on its disk. So a
+slow disk, a slow network and a busy peer all slow the transfer down, and nothing piles up.
+When a peer falls silent or lacks the blob, the next one is asked for what is still missing; a
+broken connection or a restart costs what was under way and no more. Only the hash of the whole
+says whether the bytes are right; a peer whose bytes were wrong is not asked again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mesh.core.blobs.messages import PART_BYTES_MAX, BlobAsk
+from mesh.core.blobs.shelf import Volume
+from mesh.core.identity import BlobId, NodeId
+from mesh.core.instants import NEVER, Instant, later
+from mesh.core.params import BlobParams
+
+
+@dataclass(slots=True)
+class Fetch:
+    """One blob on its way here."""
+
+    blob: BlobId
+    preferred: tuple[NodeId, ...]
+    """Who should have it: its author."""
+    size: int
+    source: NodeId | None = None
+    received: int = 0
+    """Bytes that came, whether or not they are on disk."""
+    asked: int = 0
+    due: Instant = Instant(0.0)
+    """When to ask somebody else, unless something comes before."""
+    tried: dict[NodeId, None] = field(default_factory=dict)
+    liars: dict[NodeId, None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Fetching:
+    """All of them, and whom to ask."""
+
+    params: BlobParams
+    alive: Callable[[], tuple[NodeId, ...]]
+    ask: Callable[[NodeId, BlobAsk], None]
+    fetches: dict[BlobId, Fetch] = field(default_factory=dict)
+
+    def begin(self, blob: BlobId, size: int, preferred: tuple[NodeId, ...]) -> None:
+        """Want a blob; asked for at the next turn of the clock, if few are under way."""
+        known = self.fetches.get(blob)
+        if known is None:
+            self.fetches[blob] = Fetch(blob, preferred, size)
+        elif not set(preferred) <= set(known.preferred):
+            known.preferred = tuple(dict.fromkeys((*preferred, *known.preferred)))
+
+    def end(self, blob: BlobId) -> None:
+        """A blob is here, or wanted no more."""
+        self.fetches.pop(blob, None)
+
+    def under_way(self) -> list[Fetch]:
+        """Return the oldest fetches, as many as are served at once."""
+        return list(self.fetches.values())[: self.params.fetches_max]
+
+    def handle_silence(self, now: Instant, fetch: Fetch, have: int) -> None:
+        """Nothing has come for a while: ask the next peer from where the disk has come to."""
+        if fetch.received > have:
+            # Our own disk is what is slow.
+            fetch.due = later(now, self.params.patience_s)
+            return
+        fetch.source = self._next_source(fetch)
+        if fetch.source is None:
+            fetch.tried.clear()
+            fetch.due = later(now, self.params.retry_s)
+            return
+        fetch.tried[fetch.source] = None
+        fetch.received = fetch.asked = have
+        self.go_on(now, fetch, have)
+
+    def _next_source(self, fetch: Fetch) -> NodeId | None:
+        here = self.alive()
+        first = [peer for peer in fetch.preferred if peer in here]
+        for peer in (*first, *here):
+            if peer not in fetch.tried and peer not in fetch.liars:
+                return peer
+        return None
+
+    def go_on(self, now: Instant, fetch: Fetch, have: int) -> None:
+        """Ask for as much as the window has room for."""
+        fetch.due = later(now, self.params.patience_s)
+        high = min(fetch.size, have + self.params.window_parts * PART_BYTES_MAX)
+        if fetch.source is not None and fetch.asked < high:
+            self.ask(fetch.source, BlobAsk(fetch.blob, fetch.asked, high - fetch.asked))
+            fetch.asked = high
+
+    def handle_lacking(self, now: Instant, peer: NodeId, blob: BlobId) -> None:
+        """A peer does not have it: ask another one at once."""
+        fetch = self.fetches.get(blob)
+        if fetch is not None and fetch.source == peer:
+            fetch.due = now
+
+    def handle_wrong(self, now: Instant, blob: BlobId) -> None:
+        """The bytes of the last source were not what their name says."""
+        fetch = self.fetches.get(blob)
+        if fetch is None:
+            return
+        if fetch.source is not None:
+            fetch.liars[fetch.source] = None
+        fetch.received = fetch.asked = 0
+        fetch.due = now
+
+    def takes(self, peer: NodeId, blob: BlobId, offset: int, count: int) -> Fetch | None:
+        """Return the fetch for which just these bytes are awaited from this peer."""
+        fetch = self.fetches.get(blob)
+        if fetch is None or fetch.source != peer or fetch.received != offset:
+            return None
+        return fetch if offset + count <= fetch.asked else None
+
+    def next_deadline(self) -> Instant:
+        """Return when somebody is to be asked."""
+        return min((fetch.due for fetch in self.under_way()), default=NEVER)
+
+    def progress(self, volume: Volume) -> tuple[int, int]:
+        """Return how many bytes are here, and how many there are."""
+        return volume.have, volume.size or 0

@@ -1,0 +1,73 @@
+"""The workers that the howto shows, run as they stand there."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mesh.cli.demo import DemoNode
+from tests.end_to_end.processes import RealMesh
+from tests.end_to_end.test_command import mesh
+
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "write-a-worker.md"
+WORK = (sys.executable, "-m", "mesh", "work", "--grace", "1s")
+
+
+def example(language: str) -> str:
+    """Return the one example in a language."""
+    fenced = re.compile(rf"^```{language}\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+    (found,) = fenced.findall(PAGE.read_text())
+    text: str = found
+    return text
+
+
+def employ(node: DemoNode, *command: str) -> None:
+    environment = {**os.environ, "MESH_SOCKET": str(node.socket)}
+    node.worker = subprocess.Popen(command, env=environment, start_new_session=True)
+
+
+def needs(program: str) -> None:
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed: its example was NOT run")
+
+
+def test_shell_and_jq(real_mesh: RealMesh, folder: Path) -> None:
+    needs("jq")
+    (node,) = real_mesh.start(1)
+    (folder / "sum.sh").write_text(example("sh"))
+    employ(node, *WORK, "--kind", "sum", "--", "sh", str(folder / "sum.sh"))
+    answer = mesh(node, "task", "submit", "sum", '{"a": 2, "b": 3}', "--wait")
+    assert answer.strip() == '{"sum":5}'
+
+
+def test_node_that_stays(real_mesh: RealMesh, folder: Path) -> None:
+    needs("node")
+    (node,) = real_mesh.start(1)
+    (folder / "reverse.js").write_text(example("js"))
+    command = ("node", str(folder / "reverse.js"))
+    employ(node, *WORK, "--kind", "reverse", "--stream", "--", *command)
+    for text in ("abc", "überall"):
+        assert mesh(node, "task", "submit", "reverse", text, "--wait") == text[::-1]
+
+
+def test_plain_python_on_the_socket(real_mesh: RealMesh, folder: Path) -> None:
+    (node,) = real_mesh.start(1)
+    (folder / "count.py").write_text(example("python"))
+    employ(node, sys.executable, "-S", str(folder / "count.py"))
+    for text, words in (("a b c", "3"), ("", "0")):
+        assert mesh(node, "task", "submit", "count", text, "--wait") == words
+
+
+def test_the_next_attempt_goes_on_where_the_last_one_was(real_mesh: RealMesh) -> None:
+    (node,) = real_mesh.start(1)
+    script = (
+        'at=$(cat "$MESH_CHECKPOINT" 2>/dev/null || echo 0);'
+        ' if [ "$at" = 0 ]; then echo 46 > "$MESH_CHECKPOINT.new";'
+        ' mv "$MESH_CHECKPOINT.new" "$MESH_CHECKPOINT"; kill -9 $$; fi; printf "from $at"'
+    )
+    employ(node, *WORK, "--kind", "count", "--", "sh", "-c", script)
+    assert mesh(node, "task", "submit", "count", "--backoff", "100ms", "--wait") == "from 46"

@@ -1,0 +1,177 @@
+"""What is too large for a fact travels by its hash: fetched before work, kept on two disks."""
+
+from base64 import b64decode, b64encode
+from dataclasses import replace
+
+import pytest
+
+from mesh.core.commands import BlobFetch, BlobGet, BlobPut, TaskClaim, TaskComplete, TaskSubmit
+from mesh.core.identity import BlobId
+from mesh.core.params import Params, params_for
+from mesh.core.snapshot import TaskState
+from mesh.sim.scenario import Mesh, Refused
+from tests.simulation.conftest import MeshOf
+from tests.simulation.test_garbage import member
+from tests.unit.core.blobs.pieces import PIECE, content, name_of
+
+LARGE = content(900_000)
+OUTPUT = content(400_000, mark=b"out")
+
+
+def small_quota() -> Params:
+    params = params_for("local")
+    return replace(params, blobs=replace(params.blobs, quota_bytes=1_000_000))
+
+
+def put(mesh: Mesh, name: str, data: bytes) -> str:
+    """Store bytes at a node, as a client does, and return their digest."""
+    digest = name_of(data).hex()
+    stored, complete = 0, False
+    while not complete:
+        piece = b64encode(data[stored : stored + PIECE]).decode()
+        answer = mesh[name].tell(BlobPut(digest, len(data), stored, piece)).result
+        assert isinstance(answer, dict)
+        stored, complete = int(str(answer["stored"])), answer["complete"] is True
+    return digest
+
+
+def read(mesh: Mesh, name: str, digest: str, size: int) -> bytes:
+    """Return the content of a blob at a node."""
+    data = b""
+    while len(data) < size:
+        answer = mesh[name].tell(BlobGet(digest, len(data))).result
+        assert isinstance(answer, dict)
+        data += b64decode(str(answer["data"]))
+    return data
+
+
+def has(mesh: Mesh, name: str, data: bytes) -> bool:
+    return member(mesh, name).blobs.has(name_of(data))
+
+
+def received(mesh: Mesh, name: str) -> int:
+    return member(mesh, name).blobs.counters().get("blob_bytes_received", 0)
+
+
+def submit_large(mesh: Mesh, name: str, data: bytes = LARGE) -> str:
+    digest = put(mesh, name, data)
+    return mesh[name].submit("build", TaskSubmit(kind="build", blob=digest))
+
+
+def test_a_large_payload_is_here_before_a_claim_is_given(meshes: MeshOf) -> None:
+    mesh = meshes(3)
+    submit_large(mesh, "a")
+    mesh.run(s=2)
+    assert not has(mesh, "c", LARGE), "nobody waits there"
+    answer = mesh["c"].claim_next("build", wait_s=30).result
+    assert isinstance(answer, dict)
+    assert answer["blob"] == {"digest": name_of(LARGE).hex(), "size": len(LARGE)}
+    assert has(mesh, "c", LARGE)
+    assert not has(mesh, "b", LARGE)
+    assert read(mesh, "c", name_of(LARGE).hex(), len(LARGE)) == LARGE
+
+
+def test_a_large_result_survives_its_author(meshes: MeshOf) -> None:
+    mesh = meshes(3)
+    mesh["a"].submit("build")
+    mesh.run(s=1)
+    mesh["c"].claim("build")
+    mesh["c"].start("build")
+    digest = put(mesh, "c", OUTPUT)
+    mesh["c"].tell(TaskComplete(mesh["c"].handle("build"), blob=digest))
+    mesh.run_until(lambda: has(mesh, "a", OUTPUT))
+    mesh.kill("c", machine=True)
+    mesh.world.destroy_disk("c")
+    assert read(mesh, "a", digest, len(OUTPUT)) == OUTPUT
+    mesh["b"].tell(BlobFetch(digest, len(OUTPUT)))
+    assert read(mesh, "b", digest, len(OUTPUT)) == OUTPUT
+
+
+def test_a_broken_connection_costs_what_was_under_way(meshes: MeshOf) -> None:
+    mesh = meshes(3)
+    digest = put(mesh, "a", LARGE)
+    wish = mesh["c"].ask(BlobFetch(digest, len(LARGE)))
+    mesh.run_until(lambda: received(mesh, "c") > len(LARGE) // 3)
+    mesh.partition(["c"], ["a", "b"])
+    mesh.run(s=10)
+    assert not wish.done
+    mesh.repair()
+    mesh.run_until(lambda: wish.done)
+    assert wish.error is None
+    assert received(mesh, "c") < 1.5 * len(LARGE)
+
+
+def test_a_restart_in_the_middle_goes_on_from_the_disk(meshes: MeshOf) -> None:
+    mesh = meshes(3)
+    submit_large(mesh, "a")
+    mesh.run(s=1)
+    mesh["c"].ask(TaskClaim(kinds=("build",), wait_s=60))
+    mesh.run_until(lambda: received(mesh, "c") > len(LARGE) // 2)
+    mesh.restart("c")
+    mesh.run_until(mesh.everyone_sees_everyone)
+    mesh["c"].claim_next("build", wait_s=30)
+    assert read(mesh, "c", name_of(LARGE).hex(), len(LARGE)) == LARGE
+
+
+def test_bytes_that_are_not_what_their_name_says_are_never_used(meshes: MeshOf) -> None:
+    mesh = meshes(3)
+    digest = put(mesh, "a", LARGE)
+    mesh["b"].tell(BlobFetch(digest, len(LARGE)))
+    disk = mesh.world.hosts["a"].disk.blobs
+    disk.whole[BlobId(bytes.fromhex(digest))] = b"X" + LARGE[1:]
+    mesh["c"].tell(BlobFetch(digest, len(LARGE)))
+    assert read(mesh, "c", digest, len(LARGE)) == LARGE
+    mesh.kill("b")
+    with pytest.raises(Refused):
+        mesh["c"].tell(BlobPut("00" * 32, 3, 0, "eHh4"))
+
+
+def test_what_does_not_fit_is_refused_in_clear_words(meshes: MeshOf) -> None:
+    mesh = meshes(1, params=small_quota())
+    with pytest.raises(Refused) as refused:
+        mesh["a"].tell(BlobPut("00" * 32, 1 << 30))
+    assert refused.value.name == "blob_too_large"
+    put(mesh, "a", LARGE)
+    with pytest.raises(Refused) as refused:
+        mesh["a"].tell(BlobPut("00" * 32, len(OUTPUT)))
+    assert refused.value.name == "blob_quota"
+    with pytest.raises(Refused) as refused:
+        mesh["a"].tell(TaskSubmit(kind="build", blob=name_of(OUTPUT).hex()))
+    assert refused.value.name == "blob_not_here"
+    with pytest.raises(Refused) as refused:
+        mesh["a"].tell(TaskSubmit(kind="build", payload="eA==", blob=name_of(LARGE).hex()))
+    assert refused.value.name == "two_payloads"
+
+
+def test_a_blob_goes_with_the_last_task_that_names_it(meshes: MeshOf) -> None:
+    base = params_for("local")
+    params = replace(
+        base,
+        claims=replace(base.claims, retention_s=10.0),
+        blobs=replace(base.blobs, unused_keep_s=5.0),
+    )
+    mesh = meshes(3, params=params)
+    submit_large(mesh, "a")
+    mesh["c"].claim_next("build", wait_s=30)
+    mesh["c"].start("build")
+    mesh["c"].complete("build")
+    mesh.run_until(lambda: mesh["a"].view("build").state is TaskState.COMPLETED)  # type: ignore[union-attr]  # it was submitted
+    assert has(mesh, "a", LARGE)
+    mesh.run(s=30)
+    assert not any(has(mesh, name, LARGE) for name in mesh.names)
+    assert not any(mesh.world.hosts[name].disk.blobs.whole for name in mesh.names)
+
+
+def test_a_full_disk_is_said_and_forgiven(meshes: MeshOf) -> None:
+    mesh = meshes(2)
+    digest = put(mesh, "a", OUTPUT)
+    mesh.world.hosts["b"].disk.full = True
+    wish = mesh["b"].ask(BlobFetch(digest, len(OUTPUT)))
+    with pytest.raises(Refused) as refused:
+        mesh["b"].tell(BlobPut("00" * 32, 3, 0, "eHh4"))
+    assert refused.value.name == "blob_disk"
+    mesh.run(s=5)
+    assert not wish.done
+    mesh.world.hosts["b"].disk.mend()
+    mesh.run_until(lambda: wish.done)
+    assert wish.error is None
