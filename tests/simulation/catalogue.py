@@ -218,7 +218,11 @@ OWNERSHIP = (
         "S9, M7",
         hunts.long_work,
         (
-            Patch(Openings, "opening", planted.rescue_the_slow(Openings.opening)),
+            Patch(
+                Openings,
+                "_opening_but_for_slots",
+                planted.rescue_the_slow(Openings._opening_but_for_slots),
+            ),
             Patch(_Heap, "_is_valid", planted.valid_unless("because")),
         ),
     ),

@@ -144,12 +144,8 @@ def canceled_first(
 ) -> Callable[..., TaskState]:
     """A cancel undoes a completion."""
 
-    def state(
-        owner: ClaimView | None, *, completed: bool, canceled: bool, spent: bool
-    ) -> TaskState:
-        if canceled:
-            return TaskState.CANCELED
-        return real(owner, completed=completed, canceled=canceled, spent=spent)
+    def state(owner: ClaimView | None, *, canceled: bool, **others: bool) -> TaskState:
+        return TaskState.CANCELED if canceled else real(owner, canceled=canceled, **others)
 
     return state
 
