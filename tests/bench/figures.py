@@ -275,12 +275,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the usual length (1.0)")
     parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas between them")
     parser.add_argument("--out", type=Path, help="add each part as a line of JSON here")
+    parser.add_argument(
+        "--from", dest="source", type=Path, help="measure nothing: show what was written with --out"
+    )
     parser.add_argument("--write", type=Path, help="put the table into this document")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure, and print the table."""
+    if options.source is not None:
+        rows = reports.load(options.source)
+        return _show({str(row["part"]): row for row in rows}, options.write)
     found: dict[str, Row] = {}
     for name in options.only.split(","):
         began_s = time.process_time()
@@ -291,8 +297,12 @@ def run(options: argparse.Namespace) -> int:
         if options.out is not None:
             with options.out.open("a") as file:
                 file.write(line + "\n")
+    return _show(found, options.write)
+
+
+def _show(found: dict[str, Row], document: Path | None) -> int:
     text = figures_table(found)
     print(text)
-    if options.write is not None:
-        reports.put_between(options.write, "figures", text)
+    if document is not None:
+        reports.put_between(document, "figures", text)
     return 0
