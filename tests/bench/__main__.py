@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.bench import claims, cost, figures, peers, simulator, soak
+from tests.bench import claims, cost, figures, garbage, peers, simulator, soak
 
 
 def parser() -> argparse.ArgumentParser:
@@ -14,6 +14,7 @@ def parser() -> argparse.ArgumentParser:
     commands = made.add_subparsers(dest="command", required=True)
     claims.add_options(commands.add_parser("claims", help="claims and submits on three real nodes"))
     simulator.add_options(commands.add_parser("simulator", help="how fast virtual time passes"))
+    garbage.add_options(commands.add_parser("garbage", help="many tasks through nodes that forget"))
     soak.add_options(commands.add_parser("soak", help="simulated hours: false deaths, detection"))
     figures.add_options(commands.add_parser("figures", help="what membership is to reach"))
     costs = commands.add_parser("cost", help="what a node costs as the mesh grows")

@@ -24,6 +24,8 @@ class RealMesh:
 
     folder: Path
     nodes: list[DemoNode] = field(default_factory=list)
+    extra: tuple[str, ...] = ()
+    """Further options of `mesh up`, for all of them."""
 
     def node(self, ticket_from: DemoNode | None = None) -> DemoNode:
         """Prepare one more node: the first founds the mesh, others join with a new ticket."""
@@ -34,6 +36,7 @@ class RealMesh:
             join.touch(mode=0o600)
             join.write_text(ticket_from.call("trust.invite", uses=1, ttl_s=300.0)["ticket"])
         made = DemoNode(NAMES[number], self.folder / str(number), free_ports(1)[0], join)
+        made.extra = self.extra
         self.nodes.append(made)
         return made
 

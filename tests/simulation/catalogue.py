@@ -41,6 +41,7 @@ from mesh.core.trust.trust import Trust
 from mesh.core.wire.envelope import Verifier
 from tests.simulation import expulsions, hunts, hunts_schedule, lies, planted
 from tests.simulation.catalogue_exchange import EXCHANGE
+from tests.simulation.keeping import KEEPING
 from tests.simulation.mutant import Mutant, Patch
 from tests.simulation.planted import no, nothing, then, yes
 
@@ -555,5 +556,5 @@ SCHEDULE = (
     ),
 )
 
-MUTANTS = TRUTH + OWNERSHIP + PROMISES + PRESENCE + AUTHORITY + SCHEDULE + EXCHANGE
+MUTANTS = TRUTH + OWNERSHIP + PROMISES + PRESENCE + AUTHORITY + SCHEDULE + EXCHANGE + KEEPING
 HUNTS = tuple(dict.fromkeys(mutant.hunt for mutant in MUTANTS))
