@@ -78,6 +78,8 @@ class Pump:
         """The node's, as of the end of the last turn."""
         self._slept_s = around.clock.slept_s()
         self.lag_max_s = 0.0
+        self._looked = Instant(0.0)
+        """When the clock was last asked whether something is late."""
 
     def stop(self, reason: str) -> None:
         """End after the present turn; the first reason stands."""
@@ -89,6 +91,7 @@ class Pump:
         """Start the node, drive it, and return why it was stopped."""
         around = self._around
         self._perform(self._node.start(around.clock.now()))
+        self._looked = around.clock.now().instant
         self._deadline = self._node.next_deadline()
         task_status.started()
         while self._reason is None:
@@ -106,11 +109,12 @@ class Pump:
 
     async def _sleep(self) -> None:
         now = self._around.clock.now().instant
-        self._planned = min(self._deadline, Instant(now + HEARTBEAT_S))
+        # From the last look at the clock: a stop amid a turn is a lag as well.
+        self._planned = min(self._deadline, Instant(self._looked + HEARTBEAT_S))
         await self._around.inbox.wait(self._planned - now)
 
     def _notice_gap_and_lag(self) -> None:
-        now = self._around.clock.now().instant
+        now = self._looked = self._around.clock.now().instant
         gap_s = self._take_gap_s()
         if gap_s > self._params.suspend_gap_s:
             self._handle(SuspendGap(gap_s))
