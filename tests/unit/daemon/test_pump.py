@@ -212,6 +212,26 @@ async def test_lag_is_told_before_late_inputs_and_timeouts(autojump_clock: MockC
     assert world.pump.lag_max_s == pytest.approx(5)
 
 
+async def test_a_stop_amid_a_turn_is_told_before_what_comes_in_then(
+    autojump_clock: MockClock,
+) -> None:
+    """Found with SIGSTOP: the deadlines after the stop hid that the turn itself had taken long."""
+    world = World(autojump_clock)
+    world.node.deadlines = [trio.current_time() + 0.5, trio.current_time() + 60]
+
+    def stop() -> None:
+        world.node.on_timeout = lambda: None
+        world.virtual.jump(8)
+        world.inbox.notice(gone(1))
+
+    world.node.on_timeout = stop
+    await world.run_for(10)
+    lag = world.node.told[2]
+    assert isinstance(lag, LoopLag)
+    assert lag.lag_s == pytest.approx(8 - HEARTBEAT_S)
+    assert world.node.told == ["start", "timeout", lag, gone(1)]
+
+
 async def test_lag_within_the_bound_is_not_told(autojump_clock: MockClock) -> None:
     world = World(autojump_clock)
     world.node.deadlines = [trio.current_time() + 0.5]
