@@ -4,14 +4,15 @@ The receiver drives: it asks for a window of parts, and for one more as each is 
 slow disk, a slow network and a busy peer all slow the transfer down, and nothing piles up.
 When a peer falls silent or lacks the blob, the next one is asked for what is still missing; a
 broken connection or a restart costs what was under way and no more. Only the hash of the whole
-says whether the bytes are right; a peer whose bytes were wrong is not asked again.
+says whether the bytes are right. A peer that has sent all of them is not asked again when they were
+wrong; if they came from several, or from before a restart, the next one sends all, so that nobody is
+blamed for the bytes of another.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mesh.core.blobs.messages import PART_BYTES_MAX, BlobAsk
-from mesh.core.blobs.shelf import Volume
 from mesh.core.identity import BlobId, NodeId
 from mesh.core.instants import NEVER, Instant, later
 from mesh.core.params import BlobParams
@@ -29,6 +30,10 @@ class Fetch:
     received: int = 0
     """Bytes that came, whether or not they are on disk."""
     asked: int = 0
+    begun: int = 0
+    """From where on the source of now sends; only from 0 on are all bytes its own."""
+    is_single: bool = False
+    """Bytes of several sources were wrong together: whoever is asked next sends all of them."""
     due: Instant = Instant(0.0)
     """When to ask somebody else, unless something comes before."""
     tried: dict[NodeId, None] = field(default_factory=dict)
@@ -72,8 +77,9 @@ class Fetching:
             fetch.due = later(now, self.params.retry_s)
             return
         fetch.tried[fetch.source] = None
-        fetch.received = fetch.asked = have
-        self.go_on(now, fetch, have)
+        fetch.begun = 0 if fetch.is_single else have
+        fetch.received = fetch.asked = fetch.begun
+        self.go_on(now, fetch, fetch.begun)
 
     def _next_source(self, fetch: Fetch) -> NodeId | None:
         here = self.alive()
@@ -98,12 +104,14 @@ class Fetching:
             fetch.due = now
 
     def handle_wrong(self, now: Instant, blob: BlobId) -> None:
-        """The bytes of the last source were not what their name says."""
+        """The bytes were not what their name says: whoever has sent them all is not asked again."""
         fetch = self.fetches.get(blob)
         if fetch is None:
             return
-        if fetch.source is not None:
+        if fetch.source is not None and fetch.begun == 0:
             fetch.liars[fetch.source] = None
+        else:
+            fetch.is_single = True
         fetch.received = fetch.asked = 0
         fetch.due = now
 
@@ -117,7 +125,3 @@ class Fetching:
     def next_deadline(self) -> Instant:
         """Return when somebody is to be asked."""
         return min((fetch.due for fetch in self.under_way()), default=NEVER)
-
-    def progress(self, volume: Volume) -> tuple[int, int]:
-        """Return how many bytes are here, and how many there are."""
-        return volume.have, volume.size or 0

@@ -88,11 +88,6 @@ class Shelf:
         if volume is not None:
             volume.users[task] = None
 
-    def users_of(self, blob: BlobId) -> tuple[TaskId, ...]:
-        """Return the tasks that need a blob."""
-        volume = self.volumes.get(blob)
-        return () if volume is None else tuple(volume.users)
-
     def adopt(self, blob: BlobId) -> None:
         """Let the tasks that needed a blob before it came be its users."""
         for task, blobs in self._users.items():
