@@ -84,6 +84,13 @@ def test_its_open_claims_are_void_and_reclaimed(meshes: MeshOf) -> None:
     assert is_state(mesh, "done", TaskState.COMPLETED), "a result from before stands"
 
 
+def test_a_few_digits_of_an_id_remove_nobody(meshes: MeshOf) -> None:
+    mesh = meshes(3)
+    node = member_at(mesh, "b").author.id.hex()
+    assert refused(mesh, node[:3], by="a") == "not_found"
+    assert remove(mesh, node[:8])["removed"] == node
+
+
 def test_with_discard_nothing_it_has_said_stands(meshes: MeshOf) -> None:
     mesh = meshes(4)
     mesh.world.observers.clear()  # what was completed is open again: S6 does not hold, as asked

@@ -37,12 +37,14 @@ from mesh.core.identity import FactId, PublicKey, node_id
 from mesh.core.instants import Now, later
 from mesh.core.node.admissions import Admissions
 from mesh.core.node.participant import Participant
+from mesh.core.trust.applicants import ID_DIGITS_MIN
 from mesh.core.trust.records import NOTE_BYTES_MAX, Admin, Revocation, Rotation, Scope
 from mesh.core.trust.standing import FACTS_PER_LIST_MAX, write_pages
 from mesh.core.wire.codec import Text, normalise_text
 from mesh.core.wire.envelope import Author, Verified
 
 NOTE = Text(NOTE_BYTES_MAX)
+DISCARD = "where nothing that it has said shall count either, add --discard"
 
 
 def not_found(node: str) -> LocalError:
@@ -143,7 +145,7 @@ class Authority:
         """Return the key of the node that people call so; raises LocalError.
 
         By name or the start of an id for whoever is known here, and for anybody by fingerprint or
-        public key.
+        public key. A start has some digits: what is done under it is done for ever.
         """
         named = self._named(now, node)
         known = named or dict.fromkeys(self._candidates(now, node))
@@ -162,7 +164,8 @@ class Authority:
         trust = self.participant.trust
         for view in self.participant.membership.members(now):
             key = trust.public_key(view.id)
-            if key is not None and view.id.hex().startswith(node):
+            is_start = len(node) >= ID_DIGITS_MIN and view.id.hex().startswith(node)
+            if key is not None and is_start:
                 yield key
         for key in trust.named_keys():
             if node in {key.hex(), fingerprint(key), node_id(key).hex()}:
@@ -204,7 +207,7 @@ class Authority:
                 "self", "a node does not remove itself", "say goodbye with `mesh leave`"
             )
         if participant.trust.revocations_of(key) and not command.discard:
-            raise LocalError("removed_before", f"{command.node} was removed before", "")
+            raise LocalError("removed_before", f"{command.node} was removed before", DISCARD)
         signer = self._signer(key, command.root)
         standing = () if command.discard else self._facts_of(key)
         self._revoke(now, signer, Revoked(key, Scope.EVERYTHING, standing, command.note))

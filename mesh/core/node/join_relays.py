@@ -33,7 +33,6 @@ class JoinRelay:
     """When the admin that is asked now has taken too long."""
     onward: StreamId | None = None
     reader: FrameReader = field(default_factory=FrameReader)
-    held: bytes = b""
     is_through: bool = False
     carried: int = 0
 
@@ -78,7 +77,7 @@ class JoinRelays:
             address = self.participant.transport.links.address(relay.admins.pop(0))
             if address is not None:
                 relay.onward = StreamId(next(bulk.ids))
-                relay.reader, relay.held = FrameReader(), b""
+                relay.reader = FrameReader()
                 relay.due = later(now.instant, DIAL_LIMIT_S)
                 self.onward[relay.onward] = relay
                 return [*effects, OpenStream(relay.onward, address)]
