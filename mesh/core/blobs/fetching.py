@@ -4,9 +4,9 @@ The receiver drives: it asks for a window of parts, and for one more as each is 
 slow disk, a slow network and a busy peer all slow the transfer down, and nothing piles up.
 When a peer falls silent or lacks the blob, the next one is asked for what is still missing; a
 broken connection or a restart costs what was under way and no more. Only the hash of the whole
-says whether the bytes are right. A peer that has sent all of them is not asked again when they were
-wrong; if they came from several, or from before a restart, the next one sends all, so that nobody is
-blamed for the bytes of another.
+says whether the bytes are right. A peer that has sent all of them is not asked again when they
+were wrong; if they came from several, or from before a restart, the next one sends all, so that
+nobody is blamed for the bytes of another.
 """
 
 from collections.abc import Callable
