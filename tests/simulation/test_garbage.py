@@ -2,9 +2,13 @@
 
 from dataclasses import replace
 
-from mesh.core.claims.forgotten import FORGET_CONTEXTS
+import pytest
+
+from mesh.core.claims import garbage
+from mesh.core.claims.forgotten import FORGET_CONTEXTS, Forget
 from mesh.core.commands import TaskSubmit
 from mesh.core.gossip.gossip import Family
+from mesh.core.identity import Boot
 from mesh.core.node.node import Node
 from mesh.core.node.participant import Participant
 from mesh.core.params import Params, params_for
@@ -12,6 +16,7 @@ from mesh.core.snapshot import TaskState
 from mesh.sim.agent import Habits
 from mesh.sim.scenario import Mesh
 from tests.simulation.conftest import MeshOf
+from tests.simulation.hunting import Liar
 
 RETENTION_S = 20.0
 
@@ -158,3 +163,14 @@ def test_too_many_finished_tasks_go_early(meshes: MeshOf) -> None:
     mesh.run(s=10)
     assert held(mesh) == {"a": 5, "b": 5, "c": 5}
     assert mesh.converged()
+
+
+def test_forgetting_by_whoever_may_not_fills_no_memory(
+    meshes: MeshOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(garbage, "UNPROVEN_MAX", 3)
+    mesh = meshes(5)
+    creator = member(mesh, "a").author.id
+    said = [Forget(creator, Boot(9), (number, 1)) for number in range(1, 6)]
+    Liar(mesh, "e").say_to("b", *(signed.signed for signed in member(mesh, "e").author.sign(said)))
+    assert forget_facts(mesh, "b") == 3

@@ -20,6 +20,8 @@ from mesh.core.wire.envelope import Contexts, Fact, Verified
 
 RUNS_MAX = 128
 EXCEPTIONS_MAX = 32
+FORGETS_MAX = 1024
+"""Facts of one author that no others of it cover: so many boots, or blocks of tasks, still open."""
 BOTTOM = Boot(0)
 NUMBER_HIGH = (1 << 32) - 1
 Dot = tuple[int, int]
@@ -158,6 +160,9 @@ class Forgotten:
     def __init__(self) -> None:
         self._creators: dict[NodeId, Blackened] = {}
         self._facts: dict[NodeId, dict[bytes, Verified[Any]]] = {}
+        """By whose tasks they are about."""
+        self._counts: dict[NodeId, int] = {}
+        """How many there are of each author."""
 
     def __contains__(self, task: TaskId) -> bool:
         creator, boot, number = dot_of(task)
@@ -184,20 +189,32 @@ class Forgotten:
             if other.author == verified.author
         )
 
+    def check_room(self, verified: Verified[Any]) -> None:
+        """Raise RemoteError(OVER_CAP) for one more fact of an author that makes none needless."""
+        if self._counts.get(verified.author, 0) < FORGETS_MAX:
+            return
+        if not self._made_needless(verified):
+            raise RemoteError(Refusal.OVER_CAP, f"{FORGETS_MAX} facts about forgotten tasks")
+
     def add(self, verified: Verified[Any]) -> list[Verified[Any]]:
         """Blacken what a fact says; return the facts of its author that it makes needless."""
         fact: AnyForget = verified.fact
-        held = self._facts.setdefault(fact.creator, {})
+        held, author = self._facts.setdefault(fact.creator, {}), verified.author
+        needless = self._made_needless(verified)
+        for other in needless:
+            del held[other.id]
+        added = 0 if verified.id in held else 1
+        self._counts[author] = self._counts.get(author, 0) + added - len(needless)
         held[verified.id] = verified
         self._creators[fact.creator] = self.of(fact.creator).join(blackened_by(fact))
-        mine = blackened_by(fact)
-        needless = [
+        return needless
+
+    def _made_needless(self, verified: Verified[Any]) -> list[Verified[Any]]:
+        mine = blackened_by(verified.fact)
+        return [
             other
-            for other in held.values()
+            for other in self._facts.get(verified.fact.creator, {}).values()
             if other.id != verified.id
             and other.author == verified.author
             and mine.covers(other.fact)
         ]
-        for other in needless:
-            del held[other.id]
-        return needless

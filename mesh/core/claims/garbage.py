@@ -32,6 +32,7 @@ from mesh.core.claims.refusals import forgotten
 from mesh.core.claims.set_aside import SetAside
 from mesh.core.claims.timers import TimerName
 from mesh.core.effects import Json
+from mesh.core.errors import Refusal, RemoteError
 from mesh.core.gossip.vocabulary import Family
 from mesh.core.identity import Boot, FactId, NodeId, TaskId, dot_task_id, task_text
 from mesh.core.instants import NEVER, Instant, Now, later
@@ -45,6 +46,7 @@ HOLES_MAX = 127
 """Open tasks that the fact about everything before may leave out."""
 SWEEP_TASKS_MAX = 20_000
 """Forgotten in one turn: some 100 ms for whoever has to let go of them."""
+UNPROVEN_MAX = 1024
 GARBAGE = TimerName("garbage")
 GONE = (Status.DEAD, Status.LEFT, None)
 
@@ -87,8 +89,11 @@ class Garbage:
     # --- what is heard
 
     def accept(self, now: Now, verified: Verified[Any]) -> bool:
-        """Whether to keep a foreign fact; raises RemoteError(BROKEN_RULE)."""
+        """Whether to keep a foreign fact; raises RemoteError(BROKEN_RULE, OVER_CAP)."""
         check_forget(verified.fact)
+        self.ledger.parts.table.forgotten.check_room(verified)
+        if len(self._unproven) >= UNPROVEN_MAX and not self._counts(verified):
+            raise RemoteError(Refusal.OVER_CAP, f"{UNPROVEN_MAX} facts by whoever may not forget")
         before = self.ledger.parts.table.forgotten.of(verified.fact.creator)
         needless = self._add(verified)
         if needless is None:

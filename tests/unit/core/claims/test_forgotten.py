@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesh.core.claims import forgotten
 from mesh.core.claims.forgotten import (
     Blackened,
     Forget,
@@ -18,7 +19,7 @@ from mesh.core.claims.forgotten import (
     dot_of,
     steps_of,
 )
-from mesh.core.errors import RemoteError
+from mesh.core.errors import Refusal, RemoteError
 from mesh.core.identity import Boot, NodeId, TaskId, dot_task_id
 from tests.unit.core.claims.scribe import ANN, BOB
 
@@ -53,6 +54,23 @@ def test_a_fact_that_covers_others_makes_them_needless() -> None:
     assert known.facts(ANN.id) == (large,)
     by_bob = BOB.write(forget(3, 1, 2))
     assert not known.is_needless(by_bob), "whose word it is may matter one day"
+
+
+def test_one_author_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    high, known = 16, Forgotten()
+    monkeypatch.setattr(forgotten, "FORGETS_MAX", high)
+    for boot in range(high):
+        known.check_room(ANN.write(forget(boot, 1, 1)))
+        known.add(ANN.write(forget(boot, 1, 1)))
+    one_more = forget(high, 1, 1)
+    with pytest.raises(RemoteError) as error:
+        known.check_room(ANN.write(one_more))
+    assert error.value.refusal is Refusal.OVER_CAP
+    known.check_room(BOB.write(one_more))
+    floor = ANN.write(ForgetBoots(ANN.id, Boot(high), ()))
+    known.check_room(floor)
+    assert len(known.add(floor)) == high
+    known.check_room(ANN.write(one_more))
 
 
 def test_old_boots_collapse_into_a_floor_and_exceptions() -> None:
