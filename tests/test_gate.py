@@ -13,7 +13,7 @@ def test_two_commands_are_all_the_set_up() -> None:
     assert len(COMMANDS) == 2
     main_job, tests = COMMANDS
     assert main_job.endswith("mesh demo")
-    assert tests.endswith("pytest")
+    assert tests.endswith("pytest -n auto")
 
 
 def test_the_gate_calls_exactly_the_test_command() -> None:

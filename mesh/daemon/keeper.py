@@ -15,12 +15,14 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import BinaryIO
 
 MARK = "MESH_RUNNER"
 GOODBYE = b"bye\n"
 SWEEPS_MAX = 8
+SWEEP_PAUSE_S = 0.01
 
 
 def keep(commands: BinaryIO, mark: bytes, proc: Path = Path("/proc")) -> None:
@@ -47,21 +49,29 @@ def kill_all_marked(mark: bytes, proc: Path = Path("/proc")) -> None:
     for _ in range(SWEEPS_MAX):
         if not kill_marked(mark, proc):
             return
+        time.sleep(SWEEP_PAUSE_S)
 
 
 def kill_marked(mark: bytes, proc: Path) -> int:
-    """Kill every process with this mark in its environment; returns how many there were."""
-    killed = 0
+    """Kill every process with this mark; returns how many there were, or may have been.
+
+    Of a process that is just replacing its program the environment cannot be read: it is empty.
+    """
+    found = 0
     for process in proc.glob("[0-9]*"):
         try:
-            if mark not in (process / "environ").read_bytes().split(b"\0"):
+            environment = (process / "environ").read_bytes()
+            if not environment:
+                (process / "exe").readlink()  # raises for those that are over, and the kernel's own
+            elif mark in environment.split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)
+            else:
                 continue
-            os.kill(int(process.name), signal.SIGKILL)
         except OSError:
             # Another user's, or gone meanwhile.
             continue
-        killed += 1
-    return killed
+        found += 1
+    return found
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ answer it. What its rules would never say is sealed with its link keys and sent 
 import random
 import socket
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -75,7 +76,8 @@ class EvilMember:
         _trace: TracebackType | None,
     ) -> None:
         if self._token is not None and self._shell is not None:
-            trio.from_thread.run_sync(self._shell.stop, trio_token=self._token)
+            with suppress(trio.RunFinishedError):
+                trio.from_thread.run_sync(self._shell.stop, trio_token=self._token)
         self._thread.join()
         self._port.close()
 

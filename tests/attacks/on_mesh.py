@@ -71,8 +71,7 @@ def watch_victim(observer: DemoNode, victim: str, seconds: float = WATCH_S) -> H
 def forged_facts(evil: EvilMember, victim: NodeId) -> list[SignedFact]:
     """Return a goodbye and a new presence of the victim, signed as well as an attacker can.
 
-    Each comes twice: under the victim's key with a signature that is not its own, and truly signed
-    by the attacker, who then speaks of itself.
+    Signed truly, by its own key, the attacker would say them of itself.
     """
     participant = evil.participant
     presence = participant.membership.presence(victim)
@@ -93,8 +92,6 @@ def forged_facts(evil: EvilMember, victim: NodeId) -> list[SignedFact]:
     for fact in (Leave(said.boot, raised), moved):
         (own,) = participant.author.sign([fact])
         forged.append(_in_the_name_of(presence.signed, own.signed))
-    (goodbye,) = participant.author.sign([Leave(said.boot, raised)])
-    forged.append(goodbye.signed)
     return forged
 
 

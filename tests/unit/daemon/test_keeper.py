@@ -58,6 +58,15 @@ def test_the_mark_is_compared_whole(tmp_path: Path, killed: list[tuple[str, int]
     assert sorted(killed) == [("process", 1), ("process", 5)]
 
 
+def test_a_process_amid_a_change_of_program_is_looked_at_again(
+    tmp_path: Path, killed: list[tuple[str, int]]
+) -> None:
+    proc = proc_with(tmp_path, {4: b"", 5: b""})
+    (tmp_path / "4" / "exe").symlink_to("/bin/true")
+    assert kill_marked(b"MARK=1", proc) == 1
+    assert killed == []
+
+
 def test_a_process_that_can_not_be_looked_into_is_left_alone(
     tmp_path: Path, killed: list[tuple[str, int]]
 ) -> None:
