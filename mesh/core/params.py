@@ -180,6 +180,15 @@ class ClaimParams:
     forget_boots_s: float = tunable(
         60.0, 0, 86_400, "after a start, own tasks that a disk lost have come back from peers"
     )
+    key_keep_s: float = tunable(
+        604_800.0,
+        1,
+        315_360_000,
+        "a forgotten dedupe key is known so long after its window: who was away comes back",
+    )
+    forgotten_keys_max: int = tunable(
+        20_000, 1, 10_000_000, "forgotten dedupe keys of one author; beyond, finished tasks stay"
+    )
     set_aside_max: int = tunable(
         1000, 1, 100_000, "tasks kept aside that their creator forgot and that look open here"
     )

@@ -26,6 +26,7 @@ from mesh.core.claims.facts import (
     Spec,
 )
 from mesh.core.claims.forgotten import Forget, ForgetBoots
+from mesh.core.claims.keyed import ForgetKey
 from mesh.core.crypto.suite import LinkKey, SigningKey
 from mesh.core.identity import (
     Address,
@@ -257,6 +258,7 @@ def sample_facts() -> list[tuple[Author, Fact]]:
     over: list[tuple[Author, Fact]] = [
         (member.author, Forget(member.author.id, BOOT, (0, 9, 1, 3))),
         (member.author, ForgetBoots(member.author.id, BOOT, ((1, 7), (1, 9)))),
+        (member.author, ForgetKey("build", "nightly", CREATED_S, CREATED_S + 604_800)),
     ]
     return records + tasks + endings + over + _talk(people, task, FactId(claim_id))
 

@@ -4,6 +4,7 @@ from base64 import b64encode
 from dataclasses import replace
 
 from mesh.core.claims.forgotten import Forgotten
+from mesh.core.claims.keyed import Keyed
 from mesh.core.claims.payloads import Payloads
 from mesh.core.commands import BlobPut, TaskSubmit
 from mesh.core.node.node import Node
@@ -73,6 +74,20 @@ def away_for_a_moment(seed: int) -> None:
     assert conflicts == 0, "forgotten too early"
 
 
+def key_once_more(seed: int) -> None:
+    """A key is submitted again within its window, after its task was done and forgotten."""
+    mesh = a_mesh(seed, 3, params=forgetful(1.0))
+    mesh.employ("b", "build", habits=Habits(("build",)))
+    mesh["a"].submit("nightly", TaskSubmit(kind="build", dedupe="nightly"))
+    task = mesh.known("nightly")
+    mesh.run_until(lambda: is_done(mesh, task))
+    mesh.run(s=10)
+    assert all(len(part(mesh, name).table) == 0 for name in "abc"), "not forgotten"
+    mesh["c"].submit("again", TaskSubmit(kind="build", dedupe="nightly"))
+    mesh.run(s=10)
+    assert mesh.world.history.starts(task) == 1, "done again"
+
+
 def large_payload(seed: int) -> None:
     """A task with a large payload is claimed elsewhere: the payload is there first."""
     mesh = a_mesh(seed, 3)
@@ -101,6 +116,13 @@ KEEPING = (
         "M13",
         away_for_a_moment,
         (Patch(Participant, "missing", no),),
+    ),
+    Mutant(
+        "forgotten-key-anew",
+        "That the task of a dedupe key was forgotten keeps nobody from submitting it again.",
+        "M13",
+        key_once_more,
+        (Patch(Keyed, "__contains__", no),),
     ),
     Mutant(
         "payload-later",

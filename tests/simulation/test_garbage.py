@@ -174,3 +174,60 @@ def test_forgetting_by_whoever_may_not_fills_no_memory(
     said = [Forget(creator, Boot(9), (number, 1)) for number in range(1, 6)]
     Liar(mesh, "e").say_to("b", *(signed.signed for signed in member(mesh, "e").author.sign(said)))
     assert forget_facts(mesh, "b") == 3
+
+
+# Tasks with a dedupe key
+
+
+def test_m13_a_key_that_was_forgotten_is_not_done_again(meshes: MeshOf) -> None:
+    mesh = meshes(4, params=short_memory())
+    nightly = TaskSubmit(kind="build", dedupe="nightly")
+    mesh["a"].submit("nightly", nightly)
+    task = mesh.known("nightly")
+    mesh.run_until(mesh.converged)
+    mesh.kill("d")
+    mesh.employ("b", "build", habits=Habits(("build",)))
+    mesh.run_until(lambda: is_done(mesh, task))
+    mesh.run(s=RETENTION_S + 20)
+    assert held(mesh) == {"a": 0, "b": 0, "c": 0}
+    assert all(forget_facts(mesh, name) == 1 for name in "abc")
+    # A late submit elsewhere, and a member that was away and holds the task open.
+    assert mesh["c"].submit("late", nightly) == task
+    mesh.restart("d")
+    mesh.employ("d", "build", habits=Habits(("build",)))
+    mesh.run_until(mesh.everyone_sees_everyone)
+    mesh.run_until(mesh.converged)
+    mesh.run(s=30)
+    assert held(mesh) == {"a": 0, "b": 0, "c": 0, "d": 0}
+    assert mesh.world.history.starts(task) == 1
+    assert counter(mesh, "d", "forget_conflicts") == 1
+    # All of it survives a restart of them all.
+    for name in mesh.names:
+        mesh.restart(name)
+    mesh.run_until(mesh.everyone_sees_everyone)
+    assert mesh["a"].submit("later", nightly) == task
+    mesh.run(s=10)
+    assert mesh.world.history.starts(task) == 1
+
+
+def test_m13_the_stone_of_a_key_falls_and_who_comes_back_later_still_runs_nothing(
+    meshes: MeshOf,
+) -> None:
+    mesh = meshes(3, params=short_memory(key_keep_s=30.0))
+    keyed = TaskSubmit(kind="build", dedupe="hourly", dedupe_window_s=20)
+    mesh["a"].submit("hourly", keyed)
+    task = mesh.known("hourly")
+    mesh.run_until(mesh.converged)
+    mesh.kill("c")
+    mesh.employ("b", "build", habits=Habits(("build",)))
+    mesh.run_until(lambda: is_done(mesh, task))
+    mesh.run(s=RETENTION_S + 70)
+    assert held(mesh) == {"a": 0, "b": 0}
+    assert [forget_facts(mesh, name) for name in "ab"] == [0, 0]
+    mesh.restart("c")
+    mesh.employ("c", "build", habits=Habits(("build",)))
+    mesh.run(s=RETENTION_S + 60)
+    assert mesh.world.history.starts(task) == 1
+    assert held(mesh) == {"a": 0, "b": 0, "c": 0}
+    assert counter(mesh, "c", "set_aside") == 1
+    assert mesh.converged()

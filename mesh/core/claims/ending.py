@@ -65,7 +65,7 @@ class Ending:
                 return now.instant, CancelReason.PARENT
             if is_circular(table, spec):
                 return now.instant, CancelReason.CIRCLE
-        return too_late_at(now, record)
+        return too_late_at(now, record, self.ledger.parts.params)
 
     def _end(self, now: Now, record: Record, reason: CancelReason) -> None:
         timer = TimerName("end", record.task)

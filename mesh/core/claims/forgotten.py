@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from mesh.core.claims.keyed import ForgetKey, Keyed
 from mesh.core.errors import Refusal, RemoteError
 from mesh.core.identity import Boot, NodeId, TaskId
 from mesh.core.lattice.interval_set import IntervalSet
@@ -65,7 +66,7 @@ class ForgetBoots(Fact):
     exceptions: tuple[Dot, ...]
 
 
-FORGET_CONTEXTS: Contexts = {kind.CONTEXT: kind for kind in (Forget, ForgetBoots)}
+FORGET_CONTEXTS: Contexts = {kind.CONTEXT: kind for kind in (Forget, ForgetBoots, ForgetKey)}
 AnyForget = Forget | ForgetBoots
 
 
@@ -163,8 +164,11 @@ class Forgotten:
         """By whose tasks they are about."""
         self._counts: dict[NodeId, int] = {}
         """How many there are of each author."""
+        self.keyed = Keyed()
 
     def __contains__(self, task: TaskId) -> bool:
+        if task in self.keyed:
+            return True
         creator, boot, number = dot_of(task)
         known = self._creators.get(creator)
         return known is not None and (boot, number) in known

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from mesh.core.claims.facts import Spec
 from mesh.core.claims.forgotten import (
     EXCEPTIONS_MAX,
     AnyForget,
@@ -26,9 +27,11 @@ from mesh.core.claims.forgotten import (
     dot_of,
     steps_of,
 )
+from mesh.core.claims.keyed import UNTIL_HIGH_S, ForgetKey, check_forget_key
 from mesh.core.claims.ledger import Ledger
 from mesh.core.claims.record import Record
 from mesh.core.claims.refusals import forgotten
+from mesh.core.claims.scheduling import MS, instant_of
 from mesh.core.claims.set_aside import SetAside
 from mesh.core.claims.timers import TimerName
 from mesh.core.effects import Json
@@ -47,6 +50,8 @@ HOLES_MAX = 127
 SWEEP_TASKS_MAX = 20_000
 """Forgotten in one turn: some 100 ms for whoever has to let go of them."""
 UNPROVEN_MAX = 1024
+SWEEP_KEYS_MAX = 200
+"""Dedupe keys forgotten in one turn: each takes a fact of its own."""
 GARBAGE = TimerName("garbage")
 GONE = (Status.DEAD, Status.LEFT, None)
 
@@ -72,6 +77,10 @@ class Garbage:
 
     def restore(self, verified: Verified[Any]) -> bool:
         """Take back a fact from disk; false when it says nothing that others do not say."""
+        if isinstance(verified.fact, ForgetKey):
+            check_forget_key(verified.fact)
+            self._add_key(verified)
+            return True
         check_forget(verified.fact)
         return self._add(verified) is not None
 
@@ -84,12 +93,27 @@ class Garbage:
         self._started = now.instant
         black = self.ledger.parts.table.forgotten
         self._black = {task: None for task in self.ledger.parts.table.tasks() if task in black}
-        self._wake(now)
+        stale = [task for task in self.ledger.parts.table.tasks() if self._is_stale(now, task)]
+        self._black |= dict.fromkeys(stale)
+        self._let_go(now)
+
+    def _is_stale(self, now: Now, task: TaskId) -> bool:
+        """Whether a task looks open here although the stone of its key may have fallen already.
+
+        Then this node was away for that long.
+        """
+        spec = self._spec_of_key(task)
+        if spec is None or self.ledger.known(task).is_over:
+            return False
+        assert spec.fact.dedupe is not None
+        return spec.fact.dedupe[1] / MS + self.ledger.parts.params.key_keep_s <= now.wall
 
     # --- what is heard
 
     def accept(self, now: Now, verified: Verified[Any]) -> bool:
         """Whether to keep a foreign fact; raises RemoteError(BROKEN_RULE, OVER_CAP)."""
+        if isinstance(verified.fact, ForgetKey):
+            return self._accept_key(now, verified)
         check_forget(verified.fact)
         self.ledger.parts.table.forgotten.check_room(verified)
         if len(self._unproven) >= UNPROVEN_MAX and not self._counts(verified):
@@ -103,6 +127,27 @@ class Garbage:
         self._let_go(now)
         return True
 
+    def _accept_key(self, now: Now, verified: Verified[ForgetKey]) -> bool:
+        check_forget_key(verified.fact)
+        if verified.fact.until_s <= now.wall:
+            return False
+        if not self._has_room(verified.author):
+            raise RemoteError(Refusal.OVER_CAP, "too many forgotten keys of one author")
+        self._add_key(verified)
+        self._let_go(now)
+        return True
+
+    def _has_room(self, author: NodeId) -> bool:
+        high = self.ledger.parts.params.forgotten_keys_max
+        return self.ledger.parts.table.forgotten.keyed.has_room(author, high)
+
+    def _add_key(self, verified: Verified[ForgetKey]) -> None:
+        table = self.ledger.parts.table
+        task = verified.fact.task(table.mesh)
+        table.forgotten.keyed.add(task, verified)
+        if table.record(task) is not None:
+            self._black[task] = None
+
     def recheck(self, now: Now) -> None:
         """The set of admins has changed."""
         unproven, self._unproven = self._unproven, {}
@@ -111,7 +156,8 @@ class Garbage:
 
     def remind(self, now: Now, task: TaskId, relay: NodeId) -> None:
         """Somebody brought a forgotten task: tell by what it is known to be over."""
-        facts = self.ledger.parts.table.forgotten.facts(dot_of(task)[0])
+        black = self.ledger.parts.table.forgotten
+        facts: tuple[Verified[Any], ...] = black.keyed.facts(task) or black.facts(dot_of(task)[0])
         self.ledger.count("forget_reminders")
         self.ledger.parts.gossip.tell(now, relay, Family.TASKS, [fact.id for fact in facts])
 
@@ -221,9 +267,11 @@ class Garbage:
         self._drop_needless(())
         self._let_go(now)
         self._forget_boots(now)
+        self._drop_keys(now)
         if not self.ledger.parts.liveness.missing() and self.ledger.disk_error is None:
             for (creator, boot), numbers in self._due(now).items():
                 self._forget(now, creator, boot, IntervalSet.of(numbers))
+            self._forget_keys(now)
         self._let_go(now)
         self._wake(now)
 
@@ -237,6 +285,9 @@ class Garbage:
             due = NEVER
         else:
             due = max(soon, later(first, params.retention_s))
+        key_end_s = self.ledger.parts.table.forgotten.keyed.first_end_s()
+        if key_end_s is not None:
+            due = min(due, max(soon, instant_of(now, key_end_s * MS)))
         known = timers.due_at(GARBAGE)
         if known <= now.instant or due < known:
             timers.set(GARBAGE, due)
@@ -247,6 +298,8 @@ class Garbage:
         ripe = list(islice(self._ripe(now.instant), SWEEP_TASKS_MAX))
         deputies: dict[NodeId, bool] = {}
         for task in ripe:
+            if self._spec_of_key(task) is not None:
+                continue
             creator, boot, number = dot_of(task)
             if creator not in deputies:
                 deputies[creator] = self._clears_up_for(creator)
@@ -266,7 +319,7 @@ class Garbage:
     def _clears_up_for(self, creator: NodeId) -> bool:
         """Whether this node made the tasks, or is the first admin here and their creator is gone.
 
-        A dedupe key has no creator: its task lasts until its window is over.
+        A dedupe key has no creator; whoever signed its spec counts as one.
         """
         ledger = self.ledger
         liveness = ledger.parts.liveness
@@ -283,8 +336,6 @@ class Garbage:
         record = ledger.parts.table.record(task)
         if record is None or not record.is_over or record.spec is None:
             return False
-        if record.spec.fact.dedupe is not None:
-            return False
         if ledger.sessions.of_task(task) or ledger.waiters.of_task(task):
             return False
         return all(ledger.known(child).is_over for child in ledger.parts.table.children_of(task))
@@ -300,6 +351,44 @@ class Garbage:
             fact = Forget(creator, boot, steps_of(page))
             if not black.covers(fact):
                 self._say(now, fact)
+
+    def _spec_of_key(self, task: TaskId) -> Verified[Spec] | None:
+        """Return the spec of a task with a dedupe key."""
+        record = self.ledger.parts.table.record(task)
+        spec = None if record is None else record.spec
+        return spec if spec is not None and spec.fact.dedupe is not None else None
+
+    def _forget_keys(self, now: Now) -> None:
+        """Set a stone for each task with a dedupe key that is to be forgotten here."""
+        made = 0
+        for task in list(islice(self._ripe(now.instant), SWEEP_TASKS_MAX)):
+            spec = self._spec_of_key(task)
+            if spec is None or not self._clears_up_for(spec.author):
+                continue
+            if made == SWEEP_KEYS_MAX or not self._has_room(self.ledger.self_id):
+                return
+            if self._is_left_alone(task) and task not in self._black:
+                made += self._forget_key(now, spec.fact)
+
+    def _forget_key(self, now: Now, spec: Spec) -> bool:
+        assert spec.dedupe is not None
+        parts, end_s = self.ledger.parts, spec.dedupe[1] // MS
+        until_s = max(end_s, int(now.wall)) + round(parts.params.key_keep_s)
+        if until_s > UNTIL_HIGH_S:
+            return False
+        fact = ForgetKey(spec.kind, spec.dedupe[0], end_s, until_s)
+        verified: Verified[Any] = parts.author.draft(fact)
+        self._add_key(verified)
+        parts.gossip.publish(now, Family.TASKS, [verified])
+        return True
+
+    def _drop_keys(self, now: Now) -> None:
+        """Let the stones fall whose time is over."""
+        keyed = self.ledger.parts.table.forgotten.keyed
+        while (id_ := keyed.first_over(now.wall)) is not None:
+            if not self.ledger.parts.gossip.forget(Family.TASKS, [id_]):
+                return
+            keyed.drop_first()
 
     def _forget_boots(self, now: Now) -> None:
         """Let the boots before this one collapse, once what peers hold of them has come back."""
@@ -339,6 +428,7 @@ class Garbage:
         return {
             "finished_kept": len(self._over),
             "forgotten_runs": runs,
+            "forgotten_keys": len(forgotten_.keyed),
             "set_aside": len(self.aside),
         }
 

@@ -9,6 +9,7 @@ from mesh.core.claims.board import Board
 from mesh.core.claims.exchange_views import announcement
 from mesh.core.claims.facts import Capability, Claim, Evidence, Spec, TaskFact
 from mesh.core.claims.record import Record, nobody
+from mesh.core.claims.refusals import forgotten
 from mesh.core.claims.requests import Answer, Asker, Requests
 from mesh.core.claims.sessions import Holding, Phase, Sessions
 from mesh.core.claims.settle import Samples
@@ -362,6 +363,8 @@ class Ledger:
                 "not_found", f"{text!r} is not a task id", "take one from `mesh task list`"
             ) from None
         record = self.parts.table.record(task)
+        if record is None and task in self.parts.table.forgotten:
+            raise forgotten(text)
         if record is None or record.spec is None:
             raise LocalError(
                 "not_found",

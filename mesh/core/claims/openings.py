@@ -72,7 +72,7 @@ class Openings:
         spec = record.spec.fact
         if blocking(self.ledger.parts.table, spec) or self.payloads.lacks(record):
             return None
-        too_late = too_late_at(now, record)
+        too_late = too_late_at(now, record, self.ledger.parts.params)
         at = max(right.at, ready_at(now, spec))
         if too_late is not None and too_late[0] <= at:
             return None

@@ -35,13 +35,22 @@ def ready_at(now: Now, spec: Spec) -> Instant:
     return now.instant if spec.not_before_ms is None else instant_of(now, spec.not_before_ms)
 
 
-def too_late_at(now: Now, record: Record) -> tuple[Instant, CancelReason] | None:
-    """Return when a task's time is up, and which limit says so; None: never, as things stand."""
+def too_late_at(
+    now: Now, record: Record, params: ClaimParams
+) -> tuple[Instant, CancelReason] | None:
+    """Return when a task's time is up, and which limit says so; None: never, as things stand.
+
+    A task with a dedupe key has a deadline in any case: later, nobody may know any more that it is
+    finished and forgotten.
+    """
     assert record.spec is not None
     spec = record.spec.fact
     ends = []
     if spec.deadline_ms is not None:
         ends.append((instant_of(now, spec.deadline_ms), CancelReason.DEADLINE))
+    if spec.dedupe is not None:
+        end_ms = spec.dedupe[1] + round(params.key_keep_s * MS)
+        ends.append((instant_of(now, end_ms), CancelReason.DEADLINE))
     is_waiting = record.state is TaskState.SUBMITTED and not record.starts
     if spec.queue_ttl_ms is not None and is_waiting:
         end_ms = spec.created_ms + spec.queue_ttl_ms

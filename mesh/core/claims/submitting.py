@@ -91,6 +91,10 @@ class Submitting:
         record = self.ledger.parts.table.record(spec.task)
         return record is not None and record.spec is not None
 
+    def is_forgotten(self, spec: Spec) -> bool:
+        """Whether the key of a draft stands for a task that is finished and forgotten."""
+        return spec.dedupe is not None and spec.task in self.ledger.parts.table.forgotten
+
     def count(self) -> None:
         """A draft was published: its number is used up."""
         self._last_number += 1

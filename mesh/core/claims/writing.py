@@ -73,6 +73,9 @@ class Writing:
         """Put a new task into the table."""
         self.ledger.check_room()
         spec = self.submitting.draft(now, command)
+        if self.submitting.is_forgotten(spec):
+            self._join_forgotten(now, asker, command, spec)
+            return
         if self.submitting.is_known(spec):
             self._join(now, asker, command, spec)
             return
@@ -103,6 +106,18 @@ class Writing:
             "task": task_text(spec.task),
             "joined": True,
             "differs": held.spec is not None and not same_work(held.spec.fact, spec),
+            "copies": 1,
+        }
+        self.answer_after_commit(now, asker, command, body)
+
+    def _join_forgotten(self, now: Now, asker: Asker, command: TaskSubmit, spec: Spec) -> None:
+        """Answer that the task under this key is finished already, and nobody keeps it."""
+        self.ledger.count("deduplicated")
+        body: dict[str, Json] = {
+            "task": task_text(spec.task),
+            "joined": True,
+            "differs": False,
+            "forgotten": True,
             "copies": 1,
         }
         self.answer_after_commit(now, asker, command, body)

@@ -28,6 +28,7 @@ from mesh.core.claims.facts import (
     TaskFact,
 )
 from mesh.core.claims.forgotten import Forget, ForgetBoots
+from mesh.core.claims.keyed import ForgetKey
 from mesh.core.claims.table import Table
 from mesh.core.identity import (
     Boot,
@@ -44,7 +45,7 @@ from mesh.core.wire.envelope import SignedFact, Verified, leaf_hash
 
 MESH = MeshId(b"m" * 32)
 BOOT = Boot(7)
-AnyTaskFact = TypeVar("AnyTaskFact", bound=TaskFact | Forget | ForgetBoots)
+AnyTaskFact = TypeVar("AnyTaskFact", bound=TaskFact | Forget | ForgetBoots | ForgetKey)
 
 
 @dataclass(frozen=True)
