@@ -18,7 +18,7 @@ class Access(IntEnum):
     LOOK = 1
     """Say hello and see the status."""
     OPERATE = 2
-    """Everything but stop the node and let machines in."""
+    """Everything but stop the node, and invite, remove, rank and handle root keys."""
     OWN = 3
 
 

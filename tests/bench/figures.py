@@ -187,7 +187,7 @@ def joins(nodes: int, share: float) -> Row:  # noqa: ARG001  every part has one 
 
 
 def heals(nodes: int, share: float) -> Row:
-    """Two halves meet again after ten minutes: until one hears the other, until all is equal."""
+    """Two halves meet again (in full after ten minutes): until they hear, until all is equal."""
     sample = _formed(nodes)
     world = sample.world
     cut = nodes // 2
@@ -250,8 +250,8 @@ TARGETS = (
     ("copies of one update per node", "<= 4", "copies", "copies_per_node", ""),
     ("joins at once, 99 % see all", "<= 2 s", "joins", "joined_99_s", "s"),
     ("joins at once, all see all", "<= 5 s", "joins", "joined_all_s", "s"),
-    ("heal after ten minutes, contact", "<= 2 s", "heals", "contact_s", "s"),
-    ("heal after ten minutes, equal digests", "<= 6 s", "heals", "equal_s", "s"),
+    ("heal after a cut into halves, contact", "<= 2 s", "heals", "contact_s", "s"),
+    ("heal after a cut into halves, equal digests", "<= 6 s", "heals", "equal_s", "s"),
     ("idle bytes/s per node, payload", "<= 200", "idle", "bytes_s", ""),
     ("idle bytes/s per node, with headers", "<= 320", "idle", "wire_bytes_s", ""),
     ("idle CPU per node (simulator included)", "<= 1 ms/s", "idle", "cpu_ms_s", "ms/s"),
