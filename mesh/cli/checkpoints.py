@@ -6,20 +6,19 @@ command, this machine and its node. It should be replaced by renaming another fi
 """
 
 import tempfile
-from base64 import b64decode, b64encode
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import trio
 
-CHECKPOINT_BYTES_MAX = 512
+from mesh.control.blobs import LEFT_BYTES_MAX
+
 LOOK_S = 1.0
 FILE = "checkpoint"
 
-Report = Callable[[str], Awaitable[None]]
-"""Tells the mesh a checkpoint in base64."""
+Report = Callable[[bytes], Awaitable[None]]
+"""Tells the mesh a checkpoint, or its user that it is too large."""
 
 
 @dataclass(slots=True)
@@ -36,19 +35,19 @@ class Checkpoint:
         return Path(self.folder.name) / FILE
 
     def news(self) -> bytes | None:
-        """Return what the mesh does not know yet; None if that is nothing, or too much."""
+        """Return what was not told yet, at most a byte more than fits; None if that is nothing."""
         try:
-            data = self.path.read_bytes()
+            with self.path.open("rb") as file:
+                data = file.read(LEFT_BYTES_MAX + 1)
         except OSError:
             return None
-        is_new = data != self.said and 0 < len(data) <= CHECKPOINT_BYTES_MAX
-        return data if is_new else None
+        return data if data and data != self.said else None
 
     async def tell(self, report: Report) -> None:
         """Tell the mesh what is new."""
         data = await trio.to_thread.run_sync(self.news)
         if data is not None:
-            await report(b64encode(data).decode())
+            await report(data)
             self.said = data
 
     async def follow(self, report: Report) -> None:
@@ -62,10 +61,9 @@ class Checkpoint:
         self.folder.cleanup()
 
 
-def checkpoint_of(kept: Mapping[str, Any] | None) -> Checkpoint:
-    """Return a file that holds what the claim's answer says was kept."""
+def checkpoint_of(data: bytes) -> Checkpoint:
+    """Return a file that holds what was kept."""
     made = Checkpoint(tempfile.TemporaryDirectory(prefix="mesh-", ignore_cleanup_errors=True))
-    data = b64decode(kept["data"]) if kept and kept.get("data") else b""
     if data:
         made.path.write_bytes(data)
         made.said = data

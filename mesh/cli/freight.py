@@ -11,10 +11,10 @@ from mesh.control.trio_client import TrioClient
 FETCH_S = 600.0
 
 
-async def get(client: TrioClient, blob: Mapping[str, Any]) -> bytes:
+async def get(client: TrioClient, blob: Mapping[str, Any], wait_s: float = FETCH_S) -> bytes:
     """Return the content of a blob; raises WrongContent when it is not what the digest names."""
     digest, size, content = blob["digest"], blob["size"], bytearray()
-    await client.call("blob.fetch", digest=digest, size=size, wait_s=FETCH_S)
+    await client.call("blob.fetch", digest=digest, size=size, wait_s=wait_s)
     while len(content) < size:
         answer = await client.call("blob.get", digest=digest, offset=len(content), count=GET_BYTES)
         content += b64decode(answer["data"])

@@ -1,18 +1,21 @@
 """`mesh task` for those who work together on one: progress, hand-over, questions, reviews."""
 
 import argparse
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from mesh.cli import exit_codes
+from mesh.cli.contexts import context_in, fill_handoff, packed_checkpoint, packed_context
 from mesh.cli.options import add_json, add_quiet, add_socket, connect
 from mesh.cli.output import Output, words
-from mesh.cli.values import count, duration_s, given_bytes, in_base64
-from mesh.control.client import Refused
+from mesh.cli.parcels import given
+from mesh.cli.values import count, duration_s
+from mesh.control.client import Client, Refused
 
 WAIT_S = 86_400.0
 QUESTION_HEADERS = ("QUESTION", "STATE", "BY", "TEXT", "ANSWERS")
+ACCEPT_S = 60.0
+Pack = Callable[[Client], dict[str, Any]]
 Add = Callable[[argparse.ArgumentParser], None]
 
 
@@ -28,12 +31,16 @@ def _agent(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--agent", metavar="NAME", default="cli", help="who says so (cli)")
 
 
-def _send(options: argparse.Namespace, method: str, **fields: object) -> int:
-    """Ask the node, and print what it answers."""
+def _send(options: argparse.Namespace, method: str, *carried: Pack, **fields: object) -> int:
+    """Ask the node, and print what it answers; what is `carried` may have to be put in first."""
     output = Output(options)
-    given = {name: value for name, value in fields.items() if value is not None}
+    wanted = {name: value for name, value in fields.items() if value is not None}
     with connect(options) as client:
-        answer = client.request(method, given)
+        for pack in carried:
+            wanted |= pack(client)
+        answer = client.request(method, wanted)
+        if method == "task.accept":
+            fill_handoff(client, answer, ACCEPT_S)
     if output.as_json:
         output.document(answer)
     else:
@@ -59,16 +66,16 @@ def add_progress(parser: argparse.ArgumentParser) -> None:
 
 def progress(options: argparse.Namespace) -> int:
     """Say how the work on a claim goes."""
-    kept = options.checkpoint
+    data = b"" if options.checkpoint is None else given(options.checkpoint)
     return _send(
         options,
         "task.progress",
+        lambda client: packed_checkpoint(client, data),
         handle=options.handle,
         note=options.note,
         done=options.done,
         total=options.total,
         percent=options.percent,
-        checkpoint=None if kept is None else in_base64(given_bytes(kept)),
     )
 
 
@@ -137,22 +144,15 @@ def offer(options: argparse.Namespace) -> int:
         "caveats": options.caveat,
     }
     if options.context is not None:
-        context = _object(given_bytes(options.context))
+        context = context_in(given(options.context))
     return _send(
         options,
         "task.offer",
-        **context | {"handle": options.handle, "to": options.to, "agent": options.agent},
+        lambda client: packed_context(client, context),
+        handle=options.handle,
+        to=options.to,
+        agent=options.agent,
     )
-
-
-def _object(data: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(data)
-    except ValueError as wrong:
-        raise Refused("usage", f"--context: {wrong}", 'for example {"goal": "..."}') from None
-    if not isinstance(value, dict):
-        raise Refused("usage", "--context: not a JSON object", 'for example {"goal": "..."}')
-    return value
 
 
 def _add_withdraw(parser: argparse.ArgumentParser) -> None:

@@ -5,12 +5,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mesh.cli import claims, exit_codes, parcels, talk, watching
+from mesh.cli.contexts import fill, fill_handoff
 from mesh.cli.options import add_json, add_quiet, add_socket, connect
 from mesh.cli.output import Output, escape, say, words
 from mesh.cli.submission import add_schedule, schedule
 from mesh.cli.values import ago, count, duration_s
 from mesh.control.client import Client
 
+CONTEXT_S = 2.0
+"""What is still on its way then is shown as being fetched."""
 WAIT_S = 86_400.0
 LIST_HEADERS = ("ID", "KIND", "STATE", "OWNER", "STARTS", "CHANGED")
 HISTORY_HEADERS = ("SEEN", "FACT", "BY", "SIGNED", "WHAT")
@@ -221,6 +224,7 @@ def show(options: argparse.Namespace) -> int:
     output = Output(options)
     with connect(options) as client:
         answer = client.call("task.show", task=options.task)
+        fill_handoff(client, answer["task"], CONTEXT_S)
     if output.as_json:
         output.document(answer)
         return exit_codes.OK
@@ -251,6 +255,8 @@ def show_history(options: argparse.Namespace) -> int:
     output = Output(options)
     with connect(options) as client:
         answer = client.call("task.history", task=options.task)
+        for fact in answer["facts"]:
+            fill(client, fact, CONTEXT_S)
     if output.as_json:
         output.document(answer)
     else:

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import trio
 
-from mesh.cli import freight
+from mesh.cli import freight, leaving
 from mesh.cli.attachment import NODE_LOST_S, PASSING_REFUSALS, Attachment, AttachmentParts
 from mesh.cli.checkpoints import checkpoint_of
 from mesh.cli.values import in_base64
@@ -271,10 +271,10 @@ class Worker:
     async def _run(self, job: Job) -> Finished:
         """Run the command, and tell the mesh of its checkpoints."""
 
-        async def report(data: str) -> None:
-            await self._write_kindly(job, "task.progress", checkpoint=data)
+        async def report(data: bytes) -> None:
+            await self._keep(job, data)
 
-        checkpoint = checkpoint_of(job.checkpoint)
+        checkpoint = checkpoint_of(await self._kept(job))
         environment = self._environment(job) | {"MESH_CHECKPOINT": str(checkpoint.path)}
         ended: list[Finished | LocalError] = []
         try:
@@ -295,6 +295,25 @@ class Worker:
         if isinstance(ended[0], LocalError):
             raise ended[0]
         return ended[0]
+
+    async def _kept(self, job: Job) -> bytes:
+        """Return what an earlier attempt has kept; nothing if that is nowhere to be had."""
+        try:
+            return await leaving.kept_by(await self._attachment.connected(), job.checkpoint)
+        except (Refused, WrongContent) as gone:
+            self._tell_job(job, "anew", f"its checkpoint cannot be had: {gone}")
+            return b""
+
+    async def _keep(self, job: Job, data: bytes) -> None:
+        """Tell the mesh a checkpoint."""
+        with trio.move_on_after(NODE_LOST_S):
+            try:
+                carried = await leaving.packed(await self._attachment.connected(), data)
+                await self._write(job, "task.progress", **carried)
+            except NodeUnreachable:
+                return
+            except Refused as refused:
+                self._tell_job(job, "not kept", f"{refused}; {refused.hint}")
 
     async def _report(self, job: Job, finished: Finished, took_s: float) -> bool:
         """Say how a command ended, to the node and on stderr; returns whether to pause."""

@@ -8,6 +8,9 @@ from typing import Any, BinaryIO, Protocol
 BLOB_BYTES_MAX = 64 * 1024 * 1024
 INLINE_BYTES_MAX = 700
 """What is longer does not fit into a task and goes as a blob."""
+CHECKPOINT_INLINE_BYTES_MAX = 512
+LEFT_BYTES_MAX = 64 * 1024
+"""A checkpoint, and the context of a hand-over: what is longer is refused."""
 PUT_BYTES = 512 * 1024
 GET_BYTES = 384 * 1024
 DIGEST_BYTES = 32

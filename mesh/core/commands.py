@@ -14,9 +14,7 @@ Base64 = Annotated[str, Meta(max_length=1_398_104, description="bytes in base64"
 TaskText = Annotated[str, Meta(min_length=1, max_length=96, description="a task id")]
 Handle = Annotated[str, Meta(min_length=8, max_length=64, description="from task.claim")]
 Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
-NodeText = Annotated[
-    str, Meta(min_length=1, max_length=64, description="name, id, fingerprint or public key")
-]
+NodeText = Annotated[str, Meta(min_length=1, max_length=64, description="name/id/fingerprint/key")]
 RootText = Annotated[str, Meta(max_length=256, description="a root key as `mesh root` prints it")]
 WallSeconds = Annotated[float, Meta(ge=0, description="seconds since 1970")]
 Limit = Annotated[float, Meta(ge=0.001, le=4_294_967)]
@@ -324,8 +322,8 @@ class TaskCancel(msgspec.Struct, tag="task.cancel", frozen=True, forbid_unknown_
 class TaskProgress(msgspec.Struct, tag="task.progress", frozen=True, forbid_unknown_fields=True):
     """How the work goes, for everybody to see; resets the progress limit.
 
-    `checkpoint` is where a later attempt may go on from; it is answered once it is on `copies`
-    nodes. `published` is false when words came so fast that this one waits for its turn.
+    `checkpoint` is where a later attempt may go on from; what is over 512 bytes, up to 64 KiB, goes
+    as a blob. It is answered once on `copies` nodes. `published` is false when this word waits.
     """
 
     handle: Handle
@@ -334,6 +332,7 @@ class TaskProgress(msgspec.Struct, tag="task.progress", frozen=True, forbid_unkn
     total: Annotated[int, Meta(ge=0, le=4_503_599_627_370_496)] | None = None
     percent: Annotated[float, Meta(ge=0, le=100)] | None = None
     checkpoint: Base64 | None = None
+    checkpoint_blob: Digest | None = None
     copies: Annotated[int, Meta(ge=1, le=8)] = 2
     request_id: RequestId | None = None
 
@@ -356,8 +355,8 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TaskOffer(msgspec.Struct, tag="task.offer", frozen=True, forbid_unknown_fields=True):
     """Offer a claim to another agent, or to anyone, with what it has to know.
 
-    The giver stays the owner until somebody accepts; offered again, the newest offer stands, and
-    with `withdraw` none.
+    The giver stays the owner until somebody accepts. The newest offer stands; with `withdraw` none.
+    `context_blob` is of the same fields, as a JSON object of up to 64 KiB, put in with `blob.put`.
     """
 
     handle: Handle
@@ -368,6 +367,7 @@ class TaskOffer(msgspec.Struct, tag="task.offer", frozen=True, forbid_unknown_fi
     pending: tuple[str, ...] = ()
     decisions: tuple[Decision, ...] = ()
     caveats: tuple[str, ...] = ()
+    context_blob: Digest | None = None
     withdraw: bool = False
     request_id: RequestId | None = None
 

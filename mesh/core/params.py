@@ -155,6 +155,9 @@ class ClaimParams:
         2.0, 0.01, 3_600, "an offered task is one node's so long, unless the task says otherwise"
     )
     payload_bytes_max: int = tunable(700, 16, 1000, "inline payloads and outputs")
+    left_bytes_max: int = tunable(
+        65_536, 1024, 65_536, "a hand-over's context or a checkpoint that is kept as a blob"
+    )
     facts_per_author_max: int = tunable(
         100_000, 100, 10_000_000, "facts kept of one author, 1.6 KB each: 22,500 tasks done alone"
     )

@@ -16,7 +16,7 @@ from mesh.core.claims.exchange_facts import (
     Release,
     Review,
 )
-from mesh.core.claims.facts import AttemptKind, Progress, ProgressState
+from mesh.core.claims.facts import AttemptKind, Blob, Progress, ProgressState
 from mesh.core.claims.record import ClaimView, Record, token_text
 from mesh.core.effects import Json
 from mesh.core.identity import NodeId, task_text
@@ -73,6 +73,11 @@ def checkpoint_view(record: Record) -> Json:
     }
 
 
+def blob_view(blob: Blob | None) -> Json:
+    """Return what names a blob."""
+    return None if blob is None else {"digest": blob[0].hex(), "size": blob[1]}
+
+
 def offer_view(view: OfferView, name: NodeName) -> dict[str, Json]:
     """Return an offer with its context, and what became of it."""
     fact = view.fact.fact
@@ -84,6 +89,7 @@ def offer_view(view: OfferView, name: NodeName) -> dict[str, Json]:
         "agent": fact.agent or None,
         "withdrawn": fact.withdrawn,
         "context": read_json(fact.context),
+        "context_blob": blob_view(fact.context_blob),
         "accepted_by": [
             {"node": said.author.hex(), "name": name(said.author), "agent": said.fact.agent}
             for said in view.accepts
@@ -224,6 +230,7 @@ def exchange_details(verified: Verified[Any]) -> dict[str, Json]:
                 "to": None if fact.to is None else fact.to.hex(),
                 "agent": fact.agent or None,
                 "context": read_json(fact.context),
+                "context_blob": blob_view(fact.context_blob),
                 "withdrawn": fact.withdrawn or None,
             }
         case Accept():

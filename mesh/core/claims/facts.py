@@ -12,6 +12,8 @@ PAYLOAD_BYTES_MAX = 700
 ERROR_BYTES_MAX = 600
 NOTE_BYTES_MAX = 64
 CHECKPOINT_BYTES_MAX = 512
+LEFT_BYTES_MAX = 65_536
+"""A checkpoint or a context in a blob: nodes that did not ask for it fetch it."""
 PARENTS_MAX = 16
 CAPABILITIES_MAX = 8
 

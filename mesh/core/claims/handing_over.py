@@ -25,7 +25,7 @@ from mesh.core.claims.writing import Writing
 from mesh.core.commands import TaskAccept, TaskClaim, TaskOffer, TaskRefuse
 from mesh.core.effects import Json
 from mesh.core.errors import LocalError
-from mesh.core.identity import NodeId, task_text
+from mesh.core.identity import BlobId, NodeId, task_text
 from mesh.core.instants import Now
 
 AGENT_BYTES_MAX = 64
@@ -45,6 +45,8 @@ class HandingOver:
         """Offer a claim, offer it anew, or keep it after all."""
         self.ledger.check_room()
         context = context_of(command)
+        beside = "context" if context else ""
+        blob = self.ledger.left_blob(command.context_blob, "context", beside=beside)
         to = None if command.to is None else self._node(command.to)
         agent = fitting_bytes(command.agent, AGENT_BYTES_MAX, "agent").decode()
         holding = self.writing.holding(command.handle)
@@ -56,6 +58,7 @@ class HandingOver:
             to=to,
             agent=agent,
             context=context,
+            context_blob=blob,
             withdrawn=command.withdraw,
         )
         _, (offer,) = self.ledger.publish(now, [fact])
@@ -102,6 +105,7 @@ class HandingOver:
         offered = self._meant(record, agent)
         if not ledger.sessions.has_capacity(asker.client):
             raise no_capacity()
+        self._check_context(now, record, offered)
         owner = record.owner
         assert owner is not None
         assert record.spec is not None
@@ -120,6 +124,18 @@ class HandingOver:
         waiter = ClaimWaiter(number, asker, wish, agent, record.task, (), now.instant)
         ledger.count("offers_accepted")
         self.claiming.claim_now(now, waiter, record, opening)
+
+    def _check_context(self, now: Now, record: Record, offered: OfferView) -> None:
+        """Raise LocalError while what the next owner has to know is not here as a whole."""
+        blob, blobs = offered.fact.fact.context_blob, self.ledger.parts.blobs
+        if blob is None or blobs.has(BlobId(blob[0])):
+            return
+        blobs.want(now, record.task, (BlobId(blob[0]), blob[1]), (offered.fact.author,))
+        raise LocalError(
+            "context_not_here",
+            f"the context of {blob[1]} bytes is being fetched",
+            "accept it again in a moment; `mesh task show` tells when it is here",
+        )
 
     def refuse(self, now: Now, asker: Asker, command: TaskRefuse) -> None:
         """Say that this agent does not take what was offered."""
@@ -184,6 +200,6 @@ def context_of(command: TaskOffer) -> bytes:
         raise LocalError(
             "context_too_large",
             f"the context is {len(data)} bytes, at most {PAYLOAD_BYTES_MAX} fit",
-            "keep it short, and name a place where the rest can be read",
+            "put it in with blob.put and give context_blob, as `mesh task handoff offer` does",
         )
     return data

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from mesh.core.claims.board import Board
 from mesh.core.claims.exchange_views import announcement
-from mesh.core.claims.facts import Capability, Claim, Evidence, Spec, TaskFact
+from mesh.core.claims.facts import Blob, Capability, Claim, Evidence, Spec, TaskFact
 from mesh.core.claims.record import Record, nobody
 from mesh.core.claims.refusals import forgotten
 from mesh.core.claims.requests import Answer, Asker, Requests
@@ -344,6 +344,17 @@ class Ledger:
                 "bad_digest", f"{digest!r} is no digest", "take it from the answer of blob.put"
             ) from None
         return blob, self.parts.blobs.size(blob)
+
+    def left_blob(self, digest: str | None, what: str, *, beside: str) -> Blob | None:
+        """Return the blob with what is left to the next owner; raises LocalError."""
+        blob, bytes_max = self.blob(digest, beside=beside), self.parts.params.left_bytes_max
+        if blob is not None and blob[1] > bytes_max:
+            raise LocalError(
+                f"{what}_too_large",
+                f"the {what} is {blob[1]} bytes, at most {bytes_max} fit",
+                "keep it short, and name a place where the rest can be read",
+            )
+        return blob
 
     def check_room(self) -> None:
         """Raise LocalError when too many requests are under way."""

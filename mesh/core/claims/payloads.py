@@ -1,12 +1,14 @@
 """Blobs that tasks name: fetched where they will be needed, kept where they have to be.
 
 A payload is fetched by a node on which somebody waits for such a task, before the task is offered
-there: a claim never waits for a transfer. A result and a checkpoint are fetched by the node of the
-submitter, so that they are on two disks whatever becomes of the owner.
+there: a claim never waits for a transfer. A result, a checkpoint and the context of an offer are
+fetched by the node of the submitter, so that they are on two disks whatever becomes of the owner;
+the latter two also by the node that the offer names, or else by the one that would claim next.
 """
 
 from dataclasses import dataclass, field
 
+from mesh.core.claims.allocation import stagger_order
 from mesh.core.claims.facts import Blob, Spec
 from mesh.core.claims.ledger import Ledger
 from mesh.core.claims.record import Record
@@ -31,13 +33,34 @@ class Payloads:
             self._evaluate_payload(now, record, spec.fact, spec.fact.blob, spec.author)
         mine = spec.author == self.ledger.self_id
         for view in record.claims:
-            author = view.fact.author
-            named = [] if view.progress is None else [view.progress.fact.checkpoint_blob]
-            if view.result is not None and view.result.fact.size is not None:
-                named.append((view.result.fact.digest, view.result.fact.size))
-            for blob in named:
-                if blob is not None and view.valid:
-                    self._keep(now, record.task, blob, author, wanted=mine)
+            if view.valid and view.result is not None and view.result.fact.size is not None:
+                blob = (view.result.fact.digest, view.result.fact.size)
+                self._keep(now, record.task, blob, view.fact.author, wanted=mine)
+        self._evaluate_left(now, record, mine=mine)
+
+    def _evaluate_left(self, now: Now, record: Record, *, mine: bool) -> None:
+        """Keep what owners leave to the next one: checkpoints, and the contexts of offers."""
+        newest = record.checkpoint
+        for view in record.claims:
+            said = view.checkpoint if view.valid else None
+            blob = None if said is None else said.fact.checkpoint_blob
+            if said is not None and blob is not None:
+                wanted = said is newest and (mine or self._is_heir(record, said.author))
+                self._keep(now, record.task, blob, said.author, wanted=wanted)
+        for offer in record.exchange.offers:
+            fact, author = offer.fact.fact, offer.fact.author
+            if fact.context_blob is not None:
+                named = fact.to == self.ledger.self_id
+                meant = named or (fact.to is None and self._is_heir(record, author))
+                self._keep(now, record.task, fact.context_blob, author, wanted=mine or meant)
+
+    def _is_heir(self, record: Record, author: NodeId) -> bool:
+        """Whether this node is the first in the order of those who may claim after an author."""
+        me, liveness = self.ledger.self_id, self.ledger.parts.liveness
+        if record.is_over or author == me:
+            return False
+        others = (me, *(node for node in liveness.alive() if node != author))
+        return stagger_order(record.task, record.epoch + 1, others)[0] == me
 
     def _evaluate_payload(
         self, now: Now, record: Record, spec: Spec, blob: Blob, author: NodeId

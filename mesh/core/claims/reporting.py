@@ -18,12 +18,13 @@ from mesh.core.claims.facts import (
     ERROR_BYTES_MAX,
     Attempt,
     AttemptKind,
+    Blob,
     TaskFact,
 )
 from mesh.core.claims.ledger import Ledger, task_name
 from mesh.core.claims.record import Record, token_text
 from mesh.core.claims.requests import Asker
-from mesh.core.claims.sessions import Holding, Phase
+from mesh.core.claims.sessions import Holding, Phase, Unsaid
 from mesh.core.claims.texts import cut_text, entered_base64, entered_bytes
 from mesh.core.claims.timers import TimerName
 from mesh.core.claims.writing import Write, Writing
@@ -38,6 +39,7 @@ AGE_SHARE = 32
 ROOM_SHARE = 4
 """One in so many of the facts that an author may have about a task is kept for its ends."""
 NOTE_BYTES_MAX = 256
+NO_CHECKPOINT = (b"", None)
 RETRY_S = 1.0
 MS = 1000
 SILENT = "its worker has reported no progress for {:g} s"
@@ -68,32 +70,39 @@ class Reporting:
         ledger = self.ledger
         ledger.check_room()
         note = note_of(command)
-        checkpoint = entered_base64(command.checkpoint or "", CHECKPOINT_BYTES_MAX, "checkpoint")
+        checkpoint = self._checkpoint(command)
+        is_kept = checkpoint != NO_CHECKPOINT
         holding = self.writing.holding(command.handle)
         watch = self._watch(now, holding)
         self._heard(now, holding, watch)
-        if holding.unsaid is not None and not checkpoint:
-            checkpoint = holding.unsaid[1]
+        if holding.unsaid is not None and not is_kept:
+            checkpoint = (holding.unsaid.checkpoint, holding.unsaid.blob)
         body: dict[str, Json] = {"task": task_name(holding), "token": token_text(holding.claim)}
         due = self._due(now, holding, watch)
         if due is None or due > now.instant:
-            holding.unsaid = (note, checkpoint)
+            holding.unsaid = Unsaid(note, *checkpoint)
             if due is not None:
                 ledger.timers.set(TimerName("report", holding.key), due)
             held = body | {"published": False}
             self.writing.answer_after_commit(now, asker, command, held)
             return
-        holding.unsaid = (note, checkpoint)
-        want = self.writing.want(command.copies) if command.checkpoint else Want.NOTHING
+        holding.unsaid = Unsaid(note, *checkpoint)
+        want = self.writing.want(command.copies) if is_kept else Want.NOTHING
         push, _ = ledger.publish(now, self._say(now, holding, watch), want)
         body["published"] = True
-        if not command.checkpoint:
+        if not is_kept:
             self.writing.answer_after_commit(now, asker, command, body)
             return
         ledger.requests.begin(now, asker.key, command)
         wanted = command.copies if want is Want.DURABLE else 1
         copies = self.writing.copies(now, push, wanted)
         self.writing.await_copies(Write(asker, holding.task, body, copies))
+
+    def _checkpoint(self, command: TaskProgress) -> tuple[bytes, Blob | None]:
+        """Return the bytes or the blob that a later attempt may go on from; raises LocalError."""
+        given = command.checkpoint or ""
+        blob = self.ledger.left_blob(command.checkpoint_blob, "checkpoint", beside=given)
+        return entered_base64(given, CHECKPOINT_BYTES_MAX, "checkpoint"), blob
 
     def _say(self, now: Now, holding: Holding, watch: Watch) -> list[TaskFact]:
         facts = self.writing.unsaid_facts(holding)

@@ -9,10 +9,13 @@ import hashlib
 from typing import Any
 
 from mesh.core.claims.allocation import LOT_BITS, claim_rank
+from mesh.core.claims.exchange_facts import Offer
 from mesh.core.claims.facts import (
+    LEFT_BYTES_MAX,
     Allocation,
     Attempt,
     AttemptKind,
+    Blob,
     Cancel,
     CancelReason,
     Claim,
@@ -47,6 +50,9 @@ def check_fact(verified: Verified[Any], mesh: MeshId) -> None:
         _require(fact.reason in CANCEL_REASONS, f"no reason to cancel {fact.reason}")
     elif isinstance(fact, Progress):
         _require(fact.state in PROGRESS_STATES, f"no progress state {fact.state}")
+        _check_left(fact.checkpoint_blob, fact.checkpoint)
+    elif isinstance(fact, Offer):
+        _check_left(fact.context_blob, fact.context)
     elif isinstance(fact, Attempt):
         _require(fact.kind in ATTEMPT_KINDS, f"no kind of attempt {fact.kind}")
     elif isinstance(fact, Result):
@@ -68,6 +74,12 @@ def _check_spec(verified: Verified[Spec], mesh: MeshId) -> None:
     _require(spec.parent_policy in PARENT_POLICIES, f"no parent policy {spec.parent_policy}")
     _require(spec.allocation in ALLOCATIONS, f"no allocation {spec.allocation}")
     _require(spec.limit is None or spec.limit[1] >= 1, "a limit without a slot")
+
+
+def _check_left(blob: Blob | None, inline: bytes) -> None:
+    if blob is not None:
+        _require(not inline, "bytes beside a blob")
+        _require(1 <= blob[1] <= LEFT_BYTES_MAX, f"a blob of {blob[1]} bytes for what is left")
 
 
 def _check_result(result: Result) -> None:

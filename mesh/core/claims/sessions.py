@@ -7,10 +7,11 @@ gossiped nor shown, and only its hash is stored: reading the log gives nobody a 
 from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import blake2b
+from typing import NamedTuple
 
 import msgpack
 
-from mesh.core.claims.facts import Claim
+from mesh.core.claims.facts import Blob, Claim
 from mesh.core.claims.requests import Asker
 from mesh.core.claims.settle import Settle
 from mesh.core.claims.waiters import ClaimWaiter
@@ -48,6 +49,17 @@ class Session:
     capacity: int
 
 
+class Unsaid(NamedTuple):
+    """What a report says: its note, and where a later attempt may go on from."""
+
+    note: bytes = b""
+    checkpoint: bytes = b""
+    blob: Blob | None = None
+
+
+NOTHING_UNSAID = Unsaid()
+
+
 @dataclass(slots=True)
 class Holding:
     """One claim of this node: the agent's side of it, under its handle."""
@@ -70,8 +82,8 @@ class Holding:
     started: bool = False
     progress_number: int = 0
     suspended: bool = False
-    unsaid: tuple[bytes, bytes] | None = None
-    """The note and checkpoint of a report that waits for its turn."""
+    unsaid: Unsaid | None = None
+    """A report that waits for its turn."""
 
     def next_number(self) -> int:
         """Return the number of the next word on the claim in this boot."""

@@ -74,6 +74,6 @@ def entered_base64(text: str, bytes_max: int, what: str) -> bytes:
         raise LocalError(
             "payload_too_large",
             f"{what}: {len(data)} bytes, at most {bytes_max} fit",
-            "put the data where the agents can fetch it, and submit a reference to it",
+            "put it in with blob.put, and give the digest of the blob instead",
         )
     return data

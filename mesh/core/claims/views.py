@@ -8,6 +8,7 @@ from typing import Any
 from mesh.core.claims.exchange_facts import ExchangeFact
 from mesh.core.claims.exchange_views import (
     NodeName,
+    blob_view,
     checkpoint_view,
     exchange_details,
     handoff_view,
@@ -15,7 +16,7 @@ from mesh.core.claims.exchange_views import (
     progress_view,
     said_view,
 )
-from mesh.core.claims.facts import Attempt, AttemptKind, Blob, Claim, Progress, Result
+from mesh.core.claims.facts import Attempt, AttemptKind, Claim, Progress, Result
 from mesh.core.claims.record import OVER, Record, token_text
 from mesh.core.effects import Json
 from mesh.core.identity import FactId, NodeId, task_text
@@ -38,11 +39,6 @@ class Shown:
     """Wall time here when it last changed."""
     copies: int = 1
     """On how many disks the task's last durable write of this node is known to be."""
-
-
-def blob_view(blob: Blob | None) -> Json:
-    """Return what names a blob."""
-    return None if blob is None else {"digest": blob[0].hex(), "size": blob[1]}
 
 
 def output_view(output: bytes) -> dict[str, Json]:
@@ -190,7 +186,10 @@ def fact_details(verified: Verified[Any]) -> dict[str, Json]:
             }
         case Progress() as progress:
             kept = b64encode(progress.checkpoint).decode() or None
-            view = progress_view(verified) | {"checkpoint": kept}
+            view = progress_view(verified) | {
+                "checkpoint": kept,
+                "checkpoint_blob": blob_view(progress.checkpoint_blob),
+            }
             return {"claim": progress.claim.hex(), **view}
         case Attempt() as attempt:
             error = attempt.error.decode(errors="replace")

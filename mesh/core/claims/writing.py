@@ -20,7 +20,7 @@ from mesh.core.claims.ledger import Ledger, task_name, wall_ms
 from mesh.core.claims.record import token_key, token_text
 from mesh.core.claims.refusals import already_finished, claim_lost, lost_body, not_settled
 from mesh.core.claims.requests import Answer, Asker
-from mesh.core.claims.sessions import Holding, Phase
+from mesh.core.claims.sessions import NOTHING_UNSAID, Holding, Phase, Unsaid
 from mesh.core.claims.settle import Copies
 from mesh.core.claims.submitting import Submitting, same_work
 from mesh.core.claims.texts import cut_text, entered_base64
@@ -282,11 +282,11 @@ class Writing:
             self.ledger.close_holding(holding, Phase.ENDED)
 
     def progress(
-        self, holding: Holding, state: ProgressState, note: bytes = b"", checkpoint: bytes = b""
+        self, holding: Holding, state: ProgressState, said: Unsaid = NOTHING_UNSAID
     ) -> Progress:
         """Return the next word on a claim in this boot."""
         number, boot = holding.next_number(), self.ledger.parts.boot
-        return Progress(holding.task, holding.claim.id, boot, number, state, note, checkpoint)
+        return Progress(holding.task, holding.claim.id, boot, number, state, *said)
 
     def start_facts(self, holding: Holding) -> list[TaskFact]:
         """Return the start that was never said: whoever ends an attempt has begun it."""
@@ -298,7 +298,7 @@ class Writing:
         started = self.start_facts(holding)
         if unsaid is None:
             return started
-        return [*started, self.progress(holding, ProgressState.RUNNING, *unsaid)]
+        return [*started, self.progress(holding, ProgressState.RUNNING, unsaid)]
 
     def holding(self, handle: str, *, may_settle: bool = False) -> Holding:
         """Return the claim behind a handle that may be written on; raises LocalError."""

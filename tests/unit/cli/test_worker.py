@@ -26,6 +26,7 @@ from mesh.core.commands import (
     TaskClaim,
     TaskComplete,
     TaskFail,
+    TaskProgress,
     TaskRelease,
     TaskResume,
     TaskStart,
@@ -86,7 +87,9 @@ def script(**more: Answer) -> dict[type[Command], Answer]:
         TaskRelease: done,
         TaskResume: done,
     }
-    kinds = {kind.__name__: kind for kind in (*answers, Hello, BlobFetch, BlobGet, BlobPut)}
+    kinds = {
+        kind.__name__: kind for kind in (*answers, Hello, TaskProgress, BlobFetch, BlobGet, BlobPut)
+    }
     return answers | {kinds[name]: answer for name, answer in more.items()}
 
 
@@ -270,6 +273,49 @@ async def test_large_payload_and_output_travel_as_blobs(
         assert bench.runner.inputs == [data]
         assert node.asked(TaskComplete)[0].blob == digest_of(output)
         assert not node.asked(TaskComplete)[0].output
+
+
+async def test_a_large_checkpoint_comes_and_goes_as_a_blob_and_a_larger_one_is_told(
+    tmp_path: Path, clock: trio.testing.MockClock
+) -> None:
+    del clock
+    old, new = b"o" * 900, b"n" * 20_000
+    kept = {"digest": digest_of(old), "size": len(old), "data": ""}
+    answers = script(
+        TaskClaim=one_claim(claim(1) | {"checkpoint": kept}),
+        BlobFetch=lambda _: kept,
+        BlobGet=lambda _: {"data": b64encode(old).decode(), "offset": 0, "size": len(old)},
+        BlobPut=lambda put: {"stored": len(new) if put.data else 0, "complete": bool(put.data)},
+        TaskProgress=lambda _: {"published": True},
+    )
+    async with fake_node(tmp_path, answers) as node, working(tmp_path) as bench:
+        await bench.until(lambda: bench.runner.running == 1)
+        file = trio.Path(bench.runner.environments[0]["MESH_CHECKPOINT"])
+        assert await file.read_bytes() == old
+        await file.write_bytes(new)
+        await bench.until(lambda: bool(node.asked(TaskProgress)))
+        assert node.asked(TaskProgress)[0].checkpoint_blob == digest_of(new)
+        assert node.asked(TaskProgress)[0].checkpoint is None
+        await file.write_bytes(b"x" * 65_537)
+        await bench.until(lambda: bool(bench.said))
+        assert bench.said[0].startswith("not kept")
+        assert "keep it short" in bench.said[0]
+        assert len(node.asked(TaskProgress)) == 1
+
+
+async def test_a_checkpoint_that_nobody_has_any_more_is_done_without(
+    tmp_path: Path, clock: trio.testing.MockClock
+) -> None:
+    del clock
+    kept = {"digest": "00" * 32, "size": 900, "data": ""}
+    answers = script(
+        TaskClaim=one_claim(claim(1) | {"checkpoint": kept}), BlobFetch=refusing("timed_out")
+    )
+    async with fake_node(tmp_path, answers), working(tmp_path) as bench:
+        await bench.until(lambda: bench.runner.running == 1)
+        file = trio.Path(bench.runner.environments[0]["MESH_CHECKPOINT"])
+        assert not await file.exists()
+        assert bench.said[0].startswith("anew")
 
 
 async def test_claim_lost_before_the_start_runs_nothing(

@@ -163,26 +163,37 @@ class FakeGossip:
         self.world.at(again, lambda: self._send(to, push, facts, want, tries - 1))
 
 
-class NoBlobs:
-    """A shelf with nothing on it, to which nothing ever comes."""
+class FakeBlobs:
+    """A shelf with what a test puts on it, to which nothing comes by itself."""
+
+    def __init__(self) -> None:
+        self.here: dict[BlobId, int] = {}
+        self.wanted: dict[BlobId, NodeId] = {}
+        """Blob -> the first that is to be asked for it."""
+        self.kept: dict[BlobId, TaskId] = {}
 
     def has(self, blob: BlobId) -> bool:
-        del blob
-        return False
+        return blob in self.here
 
     def size(self, blob: BlobId) -> int:
-        raise LocalError("blob_not_here", blob.hex(), "")
+        if blob not in self.here:
+            raise LocalError("blob_not_here", blob.hex(), "put it in")
+        return self.here[blob]
 
     def want(
         self, now: Now, task: TaskId, named: tuple[BlobId, int], preferred: tuple[NodeId, ...]
     ) -> None:
-        """Nothing comes."""
+        del now
+        self.kept[named[0]] = task
+        if named[0] not in self.here:
+            self.wanted[named[0]] = preferred[0]
 
     def use(self, task: TaskId, blob: BlobId) -> None:
-        """Nothing is here."""
+        self.kept[blob] = task
 
     def release(self, now: Now, task: TaskId) -> None:
-        """Nothing was here."""
+        del now
+        self.kept = {blob: user for blob, user in self.kept.items() if user != task}
 
 
 def fact_row(fact: Verified[Any]) -> Row:
@@ -199,6 +210,7 @@ class Place:
     is_up: bool = True
     tags: tuple[tuple[str, str], ...] = ()
     disk: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
+    blobs: FakeBlobs = field(default_factory=FakeBlobs)
     on_disk: dict[FactId, Verified[Any]] = field(default_factory=dict)
     replies: dict[tuple[int, int], Json | ReplyError] = field(default_factory=dict)
     notices: list[Notify] = field(default_factory=list)
@@ -235,7 +247,7 @@ class Place:
             params,
             rng,
             self.outbox,
-            NoBlobs(),
+            self.blobs,
             orphan_grace_s=self.world.orphan_grace_s,
         )
         self.desk = Desk(parts)

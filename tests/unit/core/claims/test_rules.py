@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from mesh.core.claims.exchange_facts import Offer
 from mesh.core.claims.facts import AttemptKind, ProgressState, TaskFact
 from mesh.core.claims.rules import check_fact
 from mesh.core.errors import Refusal, RemoteError
@@ -79,6 +80,21 @@ def test_unknown_progress_is_refused(state: int) -> None:
 @pytest.mark.parametrize("kind", [0, max(AttemptKind) + 1])
 def test_unknown_attempts_are_refused(kind: int) -> None:
     assert refusal_of(BOB, BOB.attempt(FIRST, kind).fact) is Refusal.BROKEN_RULE
+
+
+@pytest.mark.parametrize(
+    ("inline", "size"), [(b"", 0), (b"", 65_537), (b"", (1 << 40) - 1), (b"{}", 600)]
+)
+def test_what_is_left_in_a_blob_is_bounded_and_not_inline_as_well(inline: bytes, size: int) -> None:
+    blob = (b"b" * 32, size)
+    progress = BOB.progress(FIRST, ProgressState.RUNNING).fact
+    said = replace(progress, checkpoint=inline, checkpoint_blob=blob)
+    assert refusal_of(BOB, said) is Refusal.BROKEN_RULE
+    offer = Offer(progress.task, progress.claim, progress.boot, 1, None, "", inline, blob)
+    assert refusal_of(BOB, offer) is Refusal.BROKEN_RULE
+    if not inline:
+        check_fact(BOB.write(replace(said, checkpoint_blob=(b"b" * 32, 65_536))), MESH)
+        check_fact(BOB.write(replace(offer, context_blob=(b"b" * 32, 1))), MESH)
 
 
 def test_a_digest_is_the_outputs() -> None:
