@@ -11,7 +11,7 @@ from pathlib import Path
 from mesh.control.client import Client, NodeUnreachable, Refused, encode_request
 from tests.end_to_end.processes import submit
 from tests.faults.fault import Fault, Figure, Outcome, Scale
-from tests.faults.machine import HostMesh, HostNode, Stopwatch, Watch, host_mesh, seconds_until
+from tests.faults.machine import HostMesh, HostNode, Lookout, Stopwatch, host_mesh, seconds_until
 
 ANSWER_LIMIT_MS = 100.0
 DESCRIPTORS = 64
@@ -78,7 +78,7 @@ def bad_clients(scale: Scale) -> Outcome:
         victim = mesh.host(1)
         begun_kb = victim.counters()["process_resident_kb"]
         with (
-            Watch(mesh.hosts(), mesh.hosts()) as watch,
+            Lookout(mesh.hosts(), mesh.hosts()) as watch,
             half_frames(victim, HALF_FRAMES),
             Stopwatch(victim) as stopwatch,
         ):
@@ -106,7 +106,7 @@ def descriptors_gone(scale: Scale) -> Outcome:
     with host_mesh(2) as mesh:
         victim = mesh.join(wrapper=("prlimit", f"--nofile={DESCRIPTORS}"))
         mesh.together(mesh.nodes)
-        with Watch(mesh.hosts()[:2], mesh.hosts()) as watch, Stopwatch(victim) as stopwatch:
+        with Lookout(mesh.hosts()[:2], mesh.hosts()) as watch, Stopwatch(victim) as stopwatch:
             with Client.connect(str(victim.socket)) as known, ExitStack() as stack:
                 opened = sum(_open_tcp(stack, victim) for _ in range(CONNECTIONS))
                 opened += sum(_open_control(stack, victim) for _ in range(DESCRIPTORS))

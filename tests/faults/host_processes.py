@@ -12,7 +12,7 @@ from mesh.cli.demo import wait_for
 from mesh.control.client import Client, Refused
 from tests.end_to_end.processes import claim, show, submit
 from tests.faults.fault import Fault, Figure, Need, Outcome, Scale
-from tests.faults.machine import HostMesh, HostNode, Watch, host_mesh, pause, seconds_until
+from tests.faults.machine import HostMesh, HostNode, Lookout, host_mesh, pause, seconds_until
 from tests.faults.needs import faketime_library
 
 TAKEOVER_LIMIT_S = 40.0
@@ -33,7 +33,7 @@ def short_pause(scale: Scale) -> Outcome:
     In a mesh of the usual profile: `local` takes a node for down after that time, and means to.
     """
     nodes, rounds = (4, 1) if scale is Scale.QUICK else (10, 5)
-    with host_mesh(nodes, profile="lan") as mesh, Watch(mesh.hosts(), mesh.hosts()) as watch:
+    with host_mesh(nodes, profile="lan") as mesh, Lookout(mesh.hosts(), mesh.hosts()) as watch:
         pauses = 0
         for _ in range(rounds):
             for node in mesh.hosts():
@@ -93,7 +93,7 @@ def long_pause(seconds: float) -> Outcome:
         wait_for("the task", lambda: bool(owner.call("task.list")["tasks"]), 10)
         held = claim(owner, task)
         agent = Impatient(owner, held["handle"])
-        with Watch([other, heir], [other, heir]) as watch:
+        with Lookout([other, heir], [other, heir]) as watch:
             os.kill(owner.pid, signal.SIGSTOP)
             stopped = time.monotonic()
             agent.ask()
@@ -174,8 +174,8 @@ def starved_processor(scale: Scale) -> Outcome:
         submitted = 0
         with (
             starved(victim, QUOTA),
-            Watch(healthy, healthy) as watch,
-            Watch(healthy, [victim]) as victim_watch,
+            Lookout(healthy, healthy) as watch,
+            Lookout(healthy, [victim]) as victim_watch,
         ):
             end = time.monotonic() + seconds
             while time.monotonic() < end:
@@ -229,7 +229,7 @@ def wall_clock(scale: Scale) -> Outcome:
         for node, held in zip(nodes, owned, strict=True):
             node.call("task.start", handle=held["handle"])
         jumped = []
-        with Watch(nodes, nodes) as watch:
+        with Lookout(nodes, nodes) as watch:
             for offset_s in (TEN_YEARS_S, -TEN_YEARS_S):
                 set_clock(clock, offset_s)
                 time.sleep(steps_s)

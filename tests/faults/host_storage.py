@@ -15,7 +15,7 @@ from tests.faults.fault import Fault, Figure, Need, Outcome, Scale
 from tests.faults.machine import (
     HostMesh,
     HostNode,
-    Watch,
+    Lookout,
     host_mesh,
     mounted,
     run,
@@ -76,7 +76,7 @@ def withstand(mesh: HostMesh, node: HostNode, disk: Disk, scale: Scale) -> Outco
     with Client.connect(str(node.socket)) as worker:
         begun = worker.call("task.claim", task=ledger.acknowledged[0])
         worker.call("task.start", handle=begun["handle"])
-        with Watch([other], [node]) as watch:
+        with Lookout([other], [node]) as watch:
             disk.fail()
             try:
                 wait_for("a refusal", lambda: not ledger.submit(), FIRST_REFUSAL_LIMIT_S)

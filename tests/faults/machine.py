@@ -182,7 +182,7 @@ def pause(node: HostNode, seconds: float) -> None:
 
 
 @dataclass
-class Watch:
+class Lookout:
     """Looks at nodes through others until it is left, and keeps what it should not have seen."""
 
     observers: Sequence[DemoNode]
