@@ -2,10 +2,10 @@
 
 import argparse
 import re
-from typing import Any
 
 from mesh.cli import exit_codes
-from mesh.cli.options import add_json, add_socket, connect
+from mesh.cli.asking import Parameters, ask
+from mesh.cli.options import add_json, add_socket
 from mesh.cli.output import Output, say, words
 from mesh.cli.values import given_bytes
 from mesh.control.client import Refused
@@ -13,7 +13,6 @@ from mesh.control.client import Refused
 SPELLED = re.compile(r"(?:[A-Za-z2-7]{5}[- ]){12}[A-Za-z2-7]{5}")
 """A key as `mesh root export` prints it."""
 ADMIN_HEADERS = ("NAME", "FINGERPRINT", "ID")
-Parameters = dict[str, Any]
 
 
 def add_given_root(parser: argparse.ArgumentParser) -> None:
@@ -41,16 +40,6 @@ def _with_root(options: argparse.Namespace, parameters: Parameters) -> Parameter
     return parameters | ({"root": keys[0]} if keys else {})
 
 
-def do(options: argparse.Namespace, method: str, parameters: Parameters) -> tuple[Output, Any]:
-    """Ask the node; programs get the whole answer."""
-    output = Output(options)
-    with connect(options) as client:
-        answer = client.request(method, parameters)
-    if output.as_json:
-        output.document(answer)
-    return output, answer
-
-
 def add_remove(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mesh remove`."""
     add_socket(parser)
@@ -67,7 +56,7 @@ def add_remove(parser: argparse.ArgumentParser) -> None:
 def remove(options: argparse.Namespace) -> int:
     """Take a node out: its key takes part no more, anywhere, for ever."""
     wanted = {"node": options.node, "discard": options.discard, "note": options.note}
-    output, answer = do(options, "trust.remove", _with_root(options, wanted))
+    output, answer = ask(options, "trust.remove", _with_root(options, wanted))
     if not output.as_json:
         kept = "nothing" if not answer["standing"] else f"{answer['standing']} facts"
         output.line(f"removed {words(answer['removed'])}  {words(answer['fingerprint'])}")
@@ -89,7 +78,7 @@ def add_admin(parser: argparse.ArgumentParser) -> None:
 def admin(options: argparse.Namespace) -> int:
     """Show, make and end admins: who may let others in and take them out."""
     if options.action == "list":
-        output, answer = do(options, "trust.admins", {})
+        output, answer = ask(options, "trust.admins", {})
         if not output.as_json:
             _show_admins(output, answer)
         return exit_codes.OK
@@ -97,11 +86,11 @@ def admin(options: argparse.Namespace) -> int:
         raise Refused("usage", "nobody is named", f"mesh admin {options.action} NODE")
     wanted = {"node": options.node}
     if options.action == "add":
-        output, answer = do(options, "trust.promote", _with_root(options, wanted))
+        output, answer = ask(options, "trust.promote", _with_root(options, wanted))
         text = f"{words(answer['admin'])} is an admin  {words(answer['fingerprint'])}"
     else:
         wanted["note"] = options.note
-        output, answer = do(options, "trust.demote", _with_root(options, wanted))
+        output, answer = ask(options, "trust.demote", _with_root(options, wanted))
         text = f"{words(answer['demoted'])} is no admin any more, for good"
     if not output.as_json:
         output.line(text)

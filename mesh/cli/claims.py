@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from mesh.cli import exit_codes, parcels
+from mesh.cli.asking import ask
 from mesh.cli.options import add_quiet, connect
 from mesh.cli.output import Output, words
 from mesh.cli.values import duration_s
@@ -106,11 +107,7 @@ def _write(options: argparse.Namespace, method: str, more: dict[str, Any]) -> in
 
 
 def _answer(options: argparse.Namespace, method: str, parameters: dict[str, Any]) -> int:
-    output = Output(options)
-    with connect(options) as client:
-        answer = client.request(method, parameters)
-    if output.as_json:
-        output.document(answer)
-    else:
+    output, answer = ask(options, method, parameters)
+    if not output.as_json:
         output.fields(answer)
     return exit_codes.OK

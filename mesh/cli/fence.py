@@ -1,10 +1,9 @@
 """`mesh fence`: is a token still the greatest, asked of a node or proved offline."""
 
 import argparse
-from collections.abc import Callable
 
 from mesh.cli import exit_codes
-from mesh.cli.options import add_json, add_quiet, add_socket, connect
+from mesh.cli.options import Subcommands, add_json, add_quiet, add_socket, add_subcommands, connect
 from mesh.cli.output import Output, words
 from mesh.cli.values import given_bytes
 from mesh.control.client import Refused
@@ -15,21 +14,16 @@ CODES = {
     "stale": exit_codes.CONFLICT,
     "unknown": exit_codes.NOT_FOUND,
 }
-Add = Callable[[argparse.ArgumentParser], None]
 
 
 def add_fence(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands of `mesh fence`."""
-    subcommands: dict[str, tuple[Add, str]] = {
+    subcommands: Subcommands = {
         "check": (_add_check, "ask the node whether a token owns its task: exit 0, 7 stale, 4"),
         "certificate": (_add_certificate, "print the owner's claim with what proves it"),
         "verify": (_add_verify, "check a certificate without any node"),
     }
-    subparsers = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True)
-    for name, (add, summary) in subcommands.items():
-        subparser = subparsers.add_parser(
-            name, help=summary, description=f"{summary.capitalize()}.", allow_abbrev=False
-        )
+    for subparser, add in add_subcommands(parser, subcommands):
         add_json(subparser)
         add(subparser)
 

@@ -3,6 +3,7 @@
 import argparse
 
 from mesh.cli import exit_codes
+from mesh.cli.asking import ask
 from mesh.cli.options import add_json, add_quiet, add_socket, connect
 from mesh.cli.output import Output, say, words
 from mesh.cli.values import count, duration_s, given_bytes
@@ -96,12 +97,10 @@ def add_pending(parser: argparse.ArgumentParser) -> None:
 
 def show_pending(options: argparse.Namespace) -> int:
     """Show who waits here to be let in."""
-    output = Output(options)
-    with connect(options) as client:
-        answer = client.call("trust.pending")
+    output, answer = ask(options, "trust.pending", {})
     if output.as_json:
-        output.document(answer)
-    elif output.quiet:
+        return exit_codes.OK
+    if output.quiet:
         for one in answer["pending"]:
             output.line(words(one["id"]))
     else:
@@ -150,11 +149,8 @@ def deny(options: argparse.Namespace) -> int:
 
 
 def _decide(options: argparse.Namespace, method: str, parameters: dict[str, object]) -> int:
-    output = Output(options)
-    with connect(options) as client:
-        answer = client.request(method, parameters)
+    output, answer = ask(options, method, parameters)
     if output.as_json:
-        output.document(answer)
         return exit_codes.OK
     for done in ("admitted", "denied"):
         if done in answer:

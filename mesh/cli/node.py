@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from mesh.cli import exit_codes
+from mesh.cli.asking import ask
 from mesh.cli.options import add_json, add_lines, add_quiet, add_socket, connect
 from mesh.cli.output import Output, words
 from mesh.cli.values import count
@@ -51,14 +52,10 @@ def show_id(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace, method: str, parameters: dict[str, Any]) -> int:
-    output = Output(options)
-    with connect(options) as client:
-        answer = client.request(method, parameters)
-    if output.as_json:
-        output.document(answer)
-    elif output.quiet:
+    output, answer = ask(options, method, parameters)
+    if output.quiet and not output.as_json:
         output.line(words(answer["id"]))
-    else:
+    elif not output.as_json:
         output.sections(answer)
     return exit_codes.OK
 
@@ -72,12 +69,8 @@ def add_leave(parser: argparse.ArgumentParser) -> None:
 
 def leave(options: argparse.Namespace) -> int:
     """Take the node out of the mesh and stop it."""
-    output = Output(options)
-    with connect(options) as client:
-        answer = client.call("node.leave")
-    if output.as_json:
-        output.document(answer)
-    else:
+    output, answer = ask(options, "node.leave", {})
+    if not output.as_json:
         output.line("left" if answer.get("left") else "stopped; it was no member")
     return exit_codes.OK
 

@@ -1,9 +1,28 @@
 """Options that many commands share, and the connection they lead to."""
 
 import argparse
+from collections.abc import Callable, Iterator, Mapping
 
 from mesh.cli.values import count
 from mesh.control.client import Client, socket_path
+
+Add = Callable[[argparse.ArgumentParser], None]
+Subcommands = Mapping[str, tuple[Add, str]]
+"""Name -> what adds its options, and what it does in a few words."""
+
+
+def add_subcommands(
+    parser: argparse.ArgumentParser, subcommands: Subcommands, what: str = "subcommand"
+) -> Iterator[tuple[argparse.ArgumentParser, Add]]:
+    """Yield the parser of each, and what is to be called with it."""
+    parsers = parser.add_subparsers(dest=what, metavar=what.upper(), required=True)
+    for name, (add, summary) in subcommands.items():
+        yield (
+            parsers.add_parser(
+                name, help=summary, description=f"{summary.capitalize()}.", allow_abbrev=False
+            ),
+            add,
+        )
 
 
 def add_socket(parser: argparse.ArgumentParser) -> None:

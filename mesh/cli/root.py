@@ -3,7 +3,8 @@
 import argparse
 
 from mesh.cli import exit_codes
-from mesh.cli.authority import do, given_keys
+from mesh.cli.asking import ask
+from mesh.cli.authority import given_keys
 from mesh.cli.options import add_json, add_socket
 from mesh.cli.output import say, words
 from mesh.control.client import Refused
@@ -28,7 +29,7 @@ def root(options: argparse.Namespace) -> int:
     """Keep, lock, restore and replace the root key of the mesh."""
     keys = given_keys(options.keys)
     if options.action == "export":
-        output, answer = do(options, "trust.root_export", {})
+        output, answer = ask(options, "trust.root_export", {})
         if not output.as_json:
             say("whoever has these lines can make admins; keep them on paper, not on this machine")
             output.line(f"root key now   {words(answer['root'])}")
@@ -36,7 +37,7 @@ def root(options: argparse.Namespace) -> int:
         return exit_codes.OK
     if options.action == "rotate":
         # Of both keys the second is the one that was promised to follow.
-        output, answer = do(options, "trust.rotate", {"root": keys[-1]} if keys else {})
+        output, answer = ask(options, "trust.rotate", {"root": keys[-1]} if keys else {})
         if not output.as_json:
             output.line(f"the root is now {words(answer['fingerprint'])}")
             output.line(f"root key next  {words(answer['next'])}")
@@ -47,7 +48,7 @@ def root(options: argparse.Namespace) -> int:
         )
     wanted = dict(zip(("root", "next"), keys, strict=False))
     method = "trust.root_lock" if options.action == "lock" else "trust.root_keep"
-    output, answer = do(options, method, wanted)
+    output, answer = ask(options, method, wanted)
     if not output.as_json:
         done = "no longer on this node" if options.action == "lock" else "on this node"
         output.line(f"the key of root {words(answer['fingerprint'])} is {done}")

@@ -6,7 +6,7 @@ from typing import Any
 
 from mesh.cli import exit_codes
 from mesh.cli.contexts import context_in, fill_handoff, packed_checkpoint, packed_context
-from mesh.cli.options import add_json, add_quiet, add_socket, connect
+from mesh.cli.options import Subcommands, add_json, add_quiet, add_socket, add_subcommands, connect
 from mesh.cli.output import Output, words
 from mesh.cli.parcels import given
 from mesh.cli.values import count, duration_s
@@ -16,7 +16,6 @@ WAIT_S = 86_400.0
 QUESTION_HEADERS = ("QUESTION", "STATE", "BY", "TEXT", "ANSWERS")
 ACCEPT_S = 60.0
 Pack = Callable[[Client], dict[str, Any]]
-Add = Callable[[argparse.ArgumentParser], None]
 
 
 def _handle(parser: argparse.ArgumentParser) -> None:
@@ -91,17 +90,13 @@ def add_decline(parser: argparse.ArgumentParser) -> None:
 
 def add_handoff(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands of `mesh task handoff`."""
-    steps: dict[str, tuple[Add, str]] = {
+    steps: Subcommands = {
         "offer": (_add_offer, "offer a claim with what the next one has to know"),
         "withdraw": (_add_withdraw, "keep a claim that was offered"),
         "accept": (_add_accept, "take over a task that was offered"),
         "decline": (_add_refuse, "say that this agent does not take it"),
     }
-    steps_parsers = parser.add_subparsers(dest="step", metavar="STEP", required=True)
-    for name, (add, summary) in steps.items():
-        step = steps_parsers.add_parser(
-            name, help=summary, description=f"{summary.capitalize()}.", allow_abbrev=False
-        )
+    for step, add in add_subcommands(parser, steps, "step"):
         add_socket(step)
         add_json(step)
         add(step)

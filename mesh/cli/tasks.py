@@ -1,12 +1,12 @@
 """`mesh task`: the reading half is here, the writing half in `mesh.cli.claims`."""
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from mesh.cli import claims, exit_codes, parcels, talk, watching
 from mesh.cli.contexts import fill, fill_handoff
-from mesh.cli.options import add_json, add_quiet, add_socket, connect
+from mesh.cli.options import Subcommands, add_json, add_quiet, add_socket, add_subcommands, connect
 from mesh.cli.output import Output, escape, say, words
 from mesh.cli.submission import add_schedule, schedule
 from mesh.cli.values import ago, count, duration_s
@@ -19,12 +19,10 @@ LIST_HEADERS = ("ID", "KIND", "STATE", "OWNER", "STARTS", "CHANGED")
 HISTORY_HEADERS = ("SEEN", "FACT", "BY", "SIGNED", "WHAT")
 SHOWN_IN_COLUMNS = ("kind", "id", "author", "name", "signature_ok", "at")
 
-Add = Callable[[argparse.ArgumentParser], None]
-
 
 def add_task(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands of `mesh task`."""
-    subcommands: dict[str, tuple[Add, str]] = {
+    subcommands: Subcommands = {
         "submit": (_add_submit, "put a task into the table"),
         "list": (_add_list, "list tasks, oldest first"),
         "show": (_add_show, "show one task in full"),
@@ -47,11 +45,7 @@ def add_task(parser: argparse.ArgumentParser) -> None:
         "reopen": (talk.add_reopen, "submit a task that is over once more"),
         "cancel": (claims.add_cancel, "have nobody do a task any more"),
     }
-    subparsers = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True)
-    for name, (add, summary) in subcommands.items():
-        subparser = subparsers.add_parser(
-            name, help=summary, description=f"{summary.capitalize()}.", allow_abbrev=False
-        )
+    for subparser, add in add_subcommands(parser, subcommands):
         add_socket(subparser)
         add_json(subparser)
         add(subparser)
