@@ -161,13 +161,15 @@ def finished_of(line: bytes) -> Finished | None:
 async def _next_line(child: Child) -> bytes | None:
     """Return the next line that a command says; None at its end."""
     assert child.process.stdout is not None
-    while b"\n" not in child.said:
+    said, scanned = child.said, 0
+    while (end := said.find(b"\n", scanned)) < 0:
+        scanned = len(said)
         data = await child.process.stdout.receive_some(READ_BYTES)
-        child.said += data
-        if not data or len(child.said) > LINE_BYTES_MAX:
+        said += data
+        if not data or len(said) > LINE_BYTES_MAX:
             return None
-    line, _, rest = bytes(child.said).partition(b"\n")
-    child.said = bytearray(rest)
+    line = bytes(said[:end])
+    del said[: end + 1]
     return line
 
 
