@@ -5,7 +5,17 @@ from dataclasses import replace
 
 import pytest
 
-from mesh.core.commands import BlobFetch, BlobGet, BlobPut, TaskClaim, TaskComplete, TaskSubmit
+from mesh.core.commands import (
+    BlobFetch,
+    BlobGet,
+    BlobPut,
+    TaskAccept,
+    TaskClaim,
+    TaskComplete,
+    TaskOffer,
+    TaskProgress,
+    TaskSubmit,
+)
 from mesh.core.identity import BlobId
 from mesh.core.params import Params, params_for
 from mesh.core.snapshot import TaskState
@@ -16,6 +26,7 @@ from tests.unit.core.blobs.pieces import PIECE, content, name_of
 
 LARGE = content(900_000)
 OUTPUT = content(400_000, mark=b"out")
+LEFT = content(60_000, mark=b"left")
 
 
 def small_quota() -> Params:
@@ -175,3 +186,63 @@ def test_a_full_disk_is_said_and_forgiven(meshes: MeshOf) -> None:
     mesh.world.hosts["b"].disk.mend()
     mesh.run_until(lambda: wish.done)
     assert wish.error is None
+
+
+# ---- what an owner leaves to the next one
+
+
+def test_m11_a_large_checkpoint_outlives_its_author_who_submitted_the_task_as_well(
+    meshes: MeshOf,
+) -> None:
+    """Beside the submitter, who would claim next has fetched it."""
+    mesh = meshes(3)
+    mesh["b"].submit("items")
+    mesh.run(s=1)
+    handle = mesh["b"].claim("items").text("handle")
+    mesh["b"].start("items")
+    digest = put(mesh, "b", LEFT)
+    mesh["b"].tell(TaskProgress(handle, checkpoint_blob=digest))
+    mesh.run_until(lambda: has(mesh, "a", LEFT) or has(mesh, "c", LEFT))
+    mesh.kill("b", machine=True)
+    mesh.world.destroy_disk("b")
+    answer = mesh["a"].claim("items", wait_s=60.0).result
+    assert isinstance(answer, dict)
+    kept = answer["checkpoint"]
+    assert isinstance(kept, dict)
+    assert (kept["digest"], kept["size"]) == (digest, len(LEFT))
+    mesh["a"].tell(BlobFetch(digest, len(LEFT)))
+    assert read(mesh, "a", digest, len(LEFT)) == LEFT
+
+
+def test_an_accept_waits_for_its_context_while_the_giver_stays_the_owner(meshes: MeshOf) -> None:
+    base = params_for("local")
+    params = replace(
+        base,
+        claims=replace(base.claims, retention_s=10.0),
+        blobs=replace(base.blobs, unused_keep_s=5.0),
+    )
+    mesh = meshes(3, params=params)
+    mesh["a"].submit("build")
+    mesh.run(s=1)
+    handle = mesh["b"].claim("build").text("handle")
+    mesh["b"].start("build")
+    digest = put(mesh, "b", LEFT)
+    shelf = mesh.world.hosts["b"].disk.blobs.whole
+    lent = shelf.pop(name_of(LEFT))
+    mesh["b"].tell(TaskOffer(handle, to="c", context_blob=digest))
+    mesh.run(s=2)
+    task = mesh.known("build")
+    with pytest.raises(Refused) as refused:
+        mesh["c"].tell(TaskAccept(task))
+    assert refused.value.name == "context_not_here"
+    assert mesh.everyone_agrees("build", holder="b")
+    shelf[name_of(LEFT)] = lent
+    mesh.run_until(lambda: has(mesh, "c", LEFT) and has(mesh, "a", LEFT))
+    taken = mesh["c"].tell(TaskAccept(task, detached=True)).text("handle")
+    mesh.run_until(lambda: mesh.everyone_agrees("build", holder="c"))
+    assert read(mesh, "c", digest, len(LEFT)) == LEFT
+    mesh["c"].tell(TaskComplete(taken))
+    mesh.run_until(lambda: mesh["a"].view("build").state is TaskState.COMPLETED)  # type: ignore[union-attr]  # it was submitted
+    assert all(has(mesh, name, LEFT) for name in mesh.names), "until retention"
+    mesh.run(s=40)
+    assert not any(has(mesh, name, LEFT) for name in mesh.names)
