@@ -17,8 +17,8 @@ from mesh.control.blobs import LEFT_BYTES_MAX
 LOOK_S = 1.0
 FILE = "checkpoint"
 
-Report = Callable[[bytes], Awaitable[None]]
-"""Tells the mesh a checkpoint, or its user that it is too large."""
+Report = Callable[[bytes], Awaitable[bool]]
+"""Tells the mesh a checkpoint, or its user that it is refused; returns false to be tried again."""
 
 
 @dataclass(slots=True)
@@ -46,8 +46,7 @@ class Checkpoint:
     async def tell(self, report: Report) -> None:
         """Tell the mesh what is new."""
         data = await trio.to_thread.run_sync(self.news)
-        if data is not None:
-            await report(data)
+        if data is not None and await report(data):
             self.said = data
 
     async def follow(self, report: Report) -> None:

@@ -271,8 +271,8 @@ class Worker:
     async def _run(self, job: Job) -> Finished:
         """Run the command, and tell the mesh of its checkpoints."""
 
-        async def report(data: bytes) -> None:
-            await self._keep(job, data)
+        async def report(data: bytes) -> bool:
+            return await self._keep(job, data)
 
         checkpoint = checkpoint_of(await self._kept(job))
         environment = self._environment(job) | {"MESH_CHECKPOINT": str(checkpoint.path)}
@@ -298,22 +298,30 @@ class Worker:
 
     async def _kept(self, job: Job) -> bytes:
         """Return what an earlier attempt has kept; nothing if that is nowhere to be had."""
-        try:
-            return await leaving.kept_by(await self._attachment.connected(), job.checkpoint)
-        except (Refused, WrongContent) as gone:
-            self._tell_job(job, "anew", f"its checkpoint cannot be had: {gone}")
-            return b""
+        while True:
+            try:
+                return await leaving.kept_by(await self._attachment.connected(), job.checkpoint)
+            except (Refused, WrongContent) as gone:
+                if isinstance(gone, WrongContent) or gone.name not in PASSING_REFUSALS:
+                    self._tell_job(job, "anew", f"its checkpoint cannot be had: {gone}")
+                    return b""
+            await trio.sleep(PAUSE_S)
 
-    async def _keep(self, job: Job, data: bytes) -> None:
-        """Tell the mesh a checkpoint."""
+    async def _keep(self, job: Job, data: bytes) -> bool:
+        """Tell the mesh a checkpoint; returns false when it is to be tried again."""
         with trio.move_on_after(NODE_LOST_S):
             try:
                 carried = await leaving.packed(await self._attachment.connected(), data)
                 await self._write(job, "task.progress", **carried)
             except NodeUnreachable:
-                return
+                return False
             except Refused as refused:
-                self._tell_job(job, "not kept", f"{refused}; {refused.hint}")
+                if refused.name in (*PASSING_REFUSALS, "blob_busy"):
+                    return False
+                if job.stop is None:
+                    self._tell_job(job, "not kept", f"{refused}; {refused.hint}")
+            return True
+        return False
 
     async def _report(self, job: Job, finished: Finished, took_s: float) -> bool:
         """Say how a command ended, to the node and on stderr; returns whether to pause."""

@@ -281,11 +281,18 @@ async def test_a_large_checkpoint_comes_and_goes_as_a_blob_and_a_larger_one_is_t
     del clock
     old, new = b"o" * 900, b"n" * 20_000
     kept = {"digest": digest_of(old), "size": len(old), "data": ""}
+    busy = [refusing("busy"), refusing("busy")]
+
+    def stored(put: BlobPut) -> dict[str, Any]:
+        if busy:
+            busy.pop()(put)
+        return {"stored": len(new) if put.data else 0, "complete": bool(put.data)}
+
     answers = script(
         TaskClaim=one_claim(claim(1) | {"checkpoint": kept}),
         BlobFetch=lambda _: kept,
         BlobGet=lambda _: {"data": b64encode(old).decode(), "offset": 0, "size": len(old)},
-        BlobPut=lambda put: {"stored": len(new) if put.data else 0, "complete": bool(put.data)},
+        BlobPut=stored,
         TaskProgress=lambda _: {"published": True},
     )
     async with fake_node(tmp_path, answers) as node, working(tmp_path) as bench:
