@@ -13,7 +13,7 @@ from mesh.core.trust.records import PAGE_IDS_MAX, STANDING_ID_BYTES, StandingPag
 from mesh.core.wire.envelope import Author, Verified
 
 PAGES_PER_LIST_MAX = 420
-"""Enough for 20,000 facts, which is all that one author may have."""
+"""20,160 facts. Of whom more is held (`facts_per_author_max`), nothing can stand: `--discard`."""
 FACTS_PER_LIST_MAX = PAGES_PER_LIST_MAX * PAGE_IDS_MAX
 
 Standing = frozenset[bytes] | None
