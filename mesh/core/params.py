@@ -237,6 +237,9 @@ class BlobParams:
     quota_bytes: int = tunable(
         2_147_483_648, 1024, 1e15, "all blobs of a node together, those on their way included"
     )
+    blobs_max: int = tunable(
+        100_000, 1, 10_000_000, "blobs of a node, parts included: small ones do not fill the quota"
+    )
     window_parts: int = tunable(
         4, 1, 64, "parts of 56 KiB asked for at a time: gossip gets its turn between them"
     )

@@ -154,6 +154,17 @@ def test_what_does_not_fit_is_refused_in_clear_words(meshes: MeshOf) -> None:
     assert refused.value.name == "two_payloads"
 
 
+def test_small_blobs_fill_no_table(meshes: MeshOf) -> None:
+    params = params_for("local")
+    mesh = meshes(1, params=replace(params, blobs=replace(params.blobs, blobs_max=2)))
+    for number in (1, 2):
+        mesh["a"].tell(BlobPut(f"{number:064x}", 1))
+    with pytest.raises(Refused) as refused:
+        mesh["a"].tell(BlobPut(f"{3:064x}", 1))
+    assert refused.value.name == "blob_quota"
+    mesh["a"].tell(BlobPut(f"{2:064x}", 1))
+
+
 def test_a_blob_goes_with_the_last_task_that_names_it(meshes: MeshOf) -> None:
     base = params_for("local")
     params = replace(

@@ -76,6 +76,12 @@ class Shelf:
                 f"{size} more do not fit",
                 "wait until finished tasks are forgotten, or keep them for less time",
             )
+        if volume is None and len(self.volumes) >= self.params.blobs_max:
+            raise LocalError(
+                "blob_quota",
+                f"{len(self.volumes)} blobs are on this node, one more does not fit",
+                "wait until finished tasks are forgotten, or keep them for less time",
+            )
         if volume is None:
             volume = self.volumes[blob] = Volume(size, idle_since=now)
         volume.size = size
