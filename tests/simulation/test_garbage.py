@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from mesh.core.claims import garbage
+from mesh.core.claims import forgotten, garbage
 from mesh.core.claims.forgotten import FORGET_CONTEXTS, Forget
-from mesh.core.commands import TaskSubmit
+from mesh.core.commands import TaskSubmit, TrustPromote
 from mesh.core.gossip.gossip import Family
-from mesh.core.identity import Boot
+from mesh.core.identity import Boot, dot_task_id
 from mesh.core.node.node import Node
 from mesh.core.node.participant import Participant
 from mesh.core.params import Params, params_for
@@ -231,3 +231,21 @@ def test_m13_the_stone_of_a_key_falls_and_who_comes_back_later_still_runs_nothin
     assert held(mesh) == {"a": 0, "b": 0, "c": 0}
     assert counter(mesh, "c", "set_aside") == 1
     assert mesh.converged()
+
+
+def test_whoever_has_said_too_much_may_still_become_an_admin(
+    meshes: MeshOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forgotten, "FORGETS_MAX", 2)
+    mesh = meshes(5)
+    own, other = member(mesh, "e").author.id, member(mesh, "b").author.id
+    mine = [Forget(own, Boot(number), (1, 1)) for number in (1, 2)]
+    unproven = [Forget(other, Boot(9), (number, 1)) for number in (1, 3)]
+    for facts in (unproven, mine):
+        signed = member(mesh, "e").author.sign(facts)
+        Liar(mesh, "e").say_to("b", *(each.signed for each in signed))
+    assert forget_facts(mesh, "b") == 4
+    mesh["a"].tell(TrustPromote("e"))
+    mesh.run(s=2)
+    assert member(mesh, "b").trust.is_admin_id(own)
+    assert dot_task_id(other, Boot(9), 3) in member(mesh, "b").table.forgotten

@@ -118,6 +118,9 @@ class Garbage:
         self.ledger.parts.table.forgotten.check_room(verified)
         if len(self._unproven) >= UNPROVEN_MAX and not self._counts(verified):
             raise RemoteError(Refusal.OVER_CAP, f"{UNPROVEN_MAX} facts by whoever may not forget")
+        return self._take(now, verified)
+
+    def _take(self, now: Now, verified: Verified[Any]) -> bool:
         before = self.ledger.parts.table.forgotten.of(verified.fact.creator)
         needless = self._add(verified)
         if needless is None:
@@ -152,7 +155,7 @@ class Garbage:
         """The set of admins has changed."""
         unproven, self._unproven = self._unproven, {}
         for verified in unproven.values():
-            self.accept(now, verified)
+            self._take(now, verified)
 
     def remind(self, now: Now, task: TaskId, relay: NodeId) -> None:
         """Somebody brought a forgotten task: tell by what it is known to be over."""
