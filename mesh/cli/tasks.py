@@ -16,6 +16,7 @@ CONTEXT_S = 2.0
 """What is still on its way then is shown as being fetched."""
 WAIT_S = 86_400.0
 LIST_HEADERS = ("ID", "KIND", "STATE", "OWNER", "STARTS", "CHANGED")
+RUN_HEADERS = ("RUN", "BY", "STARTED", "ENDED", "OUTCOME", "ERROR")
 HISTORY_HEADERS = ("SEEN", "FACT", "BY", "SIGNED", "WHAT")
 SHOWN_IN_COLUMNS = ("kind", "id", "author", "name", "signature_ok", "at")
 
@@ -224,11 +225,19 @@ def show(options: argparse.Namespace) -> int:
         return exit_codes.OK
     task = dict(answer["task"])
     task["owner"] = _owner(task["owner"])
+    runs = task.pop("runs", [])
     task["blocked_on"] = _blocks(task.get("blocked_on", []))
     for moment in ("created_at", "updated_at"):
         task[moment] = ago(task.get(moment))
     output.sections(task)
+    if runs:
+        output.table(RUN_HEADERS, [_run_row(run) for run in runs])
     return exit_codes.OK
+
+
+def _run_row(run: Mapping[str, Any]) -> tuple[Any, ...]:
+    began, ended = ago(run["started_at"]), ago(run["ended_at"])
+    return run["epoch"], _owner(run), began, ended, run["outcome"], run["error"]
 
 
 def _blocks(blocked_on: list[Any]) -> list[str]:

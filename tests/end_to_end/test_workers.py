@@ -1,5 +1,6 @@
 """The workers that the howto shows, run as they stand there."""
 
+import json
 import os
 import re
 import shutil
@@ -71,3 +72,23 @@ def test_the_next_attempt_goes_on_where_the_last_one_was(real_mesh: RealMesh) ->
     )
     employ(node, *WORK, "--kind", "count", "--", "sh", "-c", script)
     assert mesh(node, "task", "submit", "count", "--backoff", "100ms", "--wait") == "from 46"
+
+
+def test_show_tells_of_the_last_runs(real_mesh: RealMesh, folder: Path) -> None:
+    first, second = real_mesh.start(2)
+    marker = folder / "tried"
+    script = f'[ -e {marker} ] && exec printf fine; touch {marker}; echo "no disk" >&2; exit 3'
+    employ(second, *WORK, "--kind", "job", "--name", "bot", "--", "sh", "-c", script)
+    assert mesh(first, "task", "submit", "job", "--backoff", "100ms", "--wait") == "fine"
+    (task,) = mesh(first, "task", "list", "-q").split()
+    shown = json.loads(mesh(first, "task", "show", task, "--json"))["task"]
+    told = [(run["epoch"], run["agent"], run["outcome"], run["error"]) for run in shown["runs"]]
+    assert told == [(1, "bot", "failed", "no disk"), (2, "bot", "completed", None)]
+    for run in shown["runs"]:
+        assert run["name"] == second.name
+        assert run["started_at"] <= run["ended_at"]
+    table = mesh(first, "task", "show", task).splitlines()[-3:]
+    assert table[0].split() == ["RUN", "BY", "STARTED", "ENDED", "OUTCOME", "ERROR"]
+    assert f"bot on {second.name}" in table[1]
+    assert "no disk" in table[1]
+    assert "completed" in table[2]

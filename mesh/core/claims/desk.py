@@ -94,6 +94,7 @@ class Desk:
             self._dependents.forget,
             self._ending.forget,
             auctions.forget,
+            self._limits.forget,
             self._payloads.forget,
         ]
         self._queries = Queries(self._ledger, self.garbage)

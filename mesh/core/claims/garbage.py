@@ -52,6 +52,7 @@ SWEEP_TASKS_MAX = 20_000
 UNPROVEN_MAX = 1024
 SWEEP_KEYS_MAX = 200
 """Dedupe keys forgotten in one turn: each takes a fact of its own."""
+CLAIM_TIMERS = ("run", "silent", "report")
 GARBAGE = TimerName("garbage")
 GONE = (Status.DEAD, Status.LEFT, None)
 
@@ -254,6 +255,9 @@ class Garbage:
         ledger.parts.blobs.release(now, task)
         ledger.shown.pop(task, None)
         ledger.changed.pop(task, None)
+        for key in ledger.sessions.keys_of(task):
+            for purpose in CLAIM_TIMERS:
+                ledger.timers.cancel(TimerName(purpose, key))
         ledger.sessions.forget_task(task)
         ledger.board.close(task)
         ledger.board.watch(task, None)

@@ -108,6 +108,8 @@ class Limits:
     _waiting: Backlog = field(default_factory=Backlog)
     _places: dict[TaskId, tuple[str, Key]] = field(default_factory=dict)
     _listed: dict[str, dict[TaskId, None]] = field(default_factory=dict)
+    _key_of: dict[TaskId, str] = field(default_factory=dict)
+    """Of the listed ones."""
     _passed_on: dict[str, tuple[tuple[int, ...], int]] = field(default_factory=dict)
     """Of each key the slots taken and the tasks listed when others were last looked at."""
 
@@ -116,27 +118,28 @@ class Limits:
         if spec.limit is None:
             return True
         key = spec.limit[0]
-        listed = self._listed.setdefault(key, {})
+        listed = self._listed.get(key, {})
         free = len(free_slots(self.ledger.parts.table, spec))
         has_room = task in listed or len(listed) < free + OPEN_AHEAD
         if free and (has_room or self.ledger.waiters.of_task(task)):
             self._stop_waiting(task)
-            listed[task] = None
+            self._listed.setdefault(key, {})[task] = None
+            self._key_of[task] = key
             return True
-        self.forget(task, spec)
+        self.forget(task)
         place = (key, order_key(task, spec, self.ledger.parts.params))
         self._places[task] = place
         self._waiting.add(*place)
         return False
 
-    def forget(self, task: TaskId, spec: Spec | None) -> None:
-        """A task is not to be listed, whatever its key."""
+    def forget(self, task: TaskId) -> None:
+        """A task is not to be listed, or is let go of."""
         self._stop_waiting(task)
-        if spec is not None and spec.limit is not None:
-            listed = self._listed.get(spec.limit[0], {})
-            listed.pop(task, None)
-            if not listed:
-                self._listed.pop(spec.limit[0], None)
+        key = self._key_of.pop(task, None)
+        if key is not None:
+            del self._listed[key][task]
+            if not self._listed[key]:
+                del self._listed[key]
 
     def _stop_waiting(self, task: TaskId) -> None:
         place = self._places.pop(task, None)

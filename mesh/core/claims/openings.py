@@ -140,7 +140,7 @@ class Openings:
         spec = None if record is None or record.spec is None else record.spec.fact
         if opening is None or opening.at > now.instant:
             ledger.board.close(task)
-            self.limits.forget(task, spec)
+            self.limits.forget(task)
             if record is None or record.state in TERMINAL:
                 self.auctions.forget(task)
             if opening is None:

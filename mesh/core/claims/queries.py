@@ -9,6 +9,7 @@ from mesh.core.claims.ledger import Ledger, wall_ms
 from mesh.core.claims.listing import Listing
 from mesh.core.claims.record import Record
 from mesh.core.claims.requests import Asker
+from mesh.core.claims.runs import runs_view
 from mesh.core.claims.schedule_views import schedule_view
 from mesh.core.claims.timers import TimerName
 from mesh.core.claims.views import SHAPE_VERSION, TERMINAL
@@ -29,7 +30,10 @@ class Queries:
 
     def show(self, now: Now, command: TaskShow) -> Json:
         """Return one task in full."""
-        return {"v": SHAPE_VERSION, "task": self._view(now, self.ledger.record(command.task))}
+        record, ledger = self.ledger.record(command.task), self.ledger
+        facts = ledger.parts.table.facts_of(record.task)
+        runs = runs_view(record, facts, ledger.sightings, ledger.parts.liveness.name)
+        return {"v": SHAPE_VERSION, "task": self._view(now, record) | {"runs": runs}}
 
     def list(self, now: Now, command: TaskList) -> Json:
         """Return the tasks that are asked for, oldest first."""

@@ -5,7 +5,7 @@ from the moment the claim is taken up again. Others learn of it by the attempt t
 slow owner is never robbed by somebody else's clock.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mesh.core.claims.ledger import Ledger
 from mesh.core.claims.record import Record
@@ -13,7 +13,7 @@ from mesh.core.claims.sessions import Phase
 from mesh.core.claims.timers import TimerName
 from mesh.core.claims.writing import Writing
 from mesh.core.errors import LocalError
-from mesh.core.instants import Instant, Now, later
+from mesh.core.instants import NEVER, Now, later
 
 RETRY_S = 1.0
 MS = 1000
@@ -25,7 +25,6 @@ class Running:
 
     ledger: Ledger
     writing: Writing
-    _ends: dict[bytes, Instant] = field(default_factory=dict)
 
     def evaluate(self, now: Now, record: Record) -> None:
         """Begin to count for claims that may start."""
@@ -33,19 +32,16 @@ class Running:
         if limit_ms is None or not record.is_worked_on:
             return
         for holding in self.ledger.sessions.of_task(record.task):
-            if holding.phase is Phase.OWNED and holding.key not in self._ends:
-                self._ends[holding.key] = end = later(now.instant, limit_ms / MS)
-                self.ledger.timers.set(TimerName("run", holding.key), end)
+            timer = TimerName("run", holding.key)
+            if holding.phase is Phase.OWNED and self.ledger.timers.due_at(timer) == NEVER:
+                self.ledger.timers.set(timer, later(now.instant, limit_ms / MS))
 
     def handle_due(self, now: Now, key: bytes) -> None:
         """An attempt has taken as long as it may."""
         holding = self.ledger.sessions.get(key)
         if holding is None or not holding.is_live:
-            self._ends.pop(key, None)
             return
         try:
             self.writing.time_out(now, holding, "the attempt took longer than it may")
         except LocalError:
             self.ledger.timers.set(TimerName("run", key), later(now.instant, RETRY_S))
-        else:
-            self._ends.pop(key, None)

@@ -261,6 +261,10 @@ class Sessions:
         """Return the claims of this node on one task that are under way or owned."""
         return [held for held in self._by_task.get(task, {}).values() if held.is_live]
 
+    def keys_of(self, task: TaskId) -> list[bytes]:
+        """Return the keys of this node's claims on one task, ended ones too."""
+        return list(self._by_task.get(task, {}))
+
     def forget_task(self, task: TaskId) -> None:
         """Forget the ended claims on a task, and their handles."""
         for holding in list(self._by_task.get(task, {}).values()):

@@ -5,6 +5,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 
+from mesh.cli import worker
 from mesh.cli.attachment import NODE_LOST_S
 from mesh.cli.worker import Worker, WorkOptions, error_of
 from mesh.control.blobs import digest_of
@@ -540,6 +542,31 @@ async def test_draining_worker_does_not_wait_for_ever_for_its_node(
         with trio.fail_after(10 * NODE_LOST_S):
             await bench.ended.wait()
         assert "did not come back" in bench.said[-1]
+
+
+async def test_crashes_in_a_row_are_backed_off_until_one_goes_well(
+    tmp_path: Path, clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del clock
+    # However long a slow machine takes over it: each of them counts for a quick one.
+    monkeypatch.setattr(worker, "CRASH_S", 1e9)
+    monkeypatch.setattr(worker, "PAUSE_HIGH_S", 5.0)
+    pauses = [0, 0, 1, 2, 4, 5, 5]
+    ends = [*[exited(1)] * len(pauses), exited(0), exited(1)]
+    hand_out, asked, enough = claims(*[b""] * len(ends)), list[float](), trio.Event()
+
+    def answer(command: Command) -> Any:  # noqa: ANN401  as the scripted node answers
+        asked.append(trio.current_time())
+        if len(asked) > len(ends):
+            enough.set()
+        return hand_out(command)
+
+    async with fake_node(tmp_path, script(TaskClaim=answer)), working(tmp_path, *ends):
+        with trio.fail_after(10_000):
+            await enough.wait()
+    gaps = [later - before for before, later in pairwise(asked)]
+    for gap, pause in zip(gaps, [*pauses, 0, 0], strict=False):
+        assert pause <= gap < 2 * pause + 3
 
 
 async def test_agent_that_is_refused_for_good_ends_the_worker(
