@@ -257,3 +257,20 @@ def test_an_accept_waits_for_its_context_while_the_giver_stays_the_owner(meshes:
     assert all(has(mesh, name, LEFT) for name in mesh.names), "until retention"
     mesh.run(s=40)
     assert not any(has(mesh, name, LEFT) for name in mesh.names)
+
+
+def test_of_many_checkpoints_only_the_newest_takes_up_room(meshes: MeshOf) -> None:
+    """Nor does one go that is the task's payload as well."""
+    base = params_for("local")
+    mesh = meshes(3, params=replace(base, blobs=replace(base.blobs, unused_keep_s=5.0)))
+    digest = put(mesh, "a", LEFT)
+    mesh["a"].submit("items", TaskSubmit(kind="items", blob=digest))
+    mesh.run(s=1)
+    handle = mesh["b"].claim("items", wait_s=30.0).text("handle")
+    mesh["b"].start("items")
+    states = [LEFT, *(content(20_000, mark=bytes([mark])) for mark in range(1, 10))]
+    for state in states:
+        mesh["b"].tell(TaskProgress(handle, checkpoint_blob=put(mesh, "b", state)))
+    mesh.run(s=20)
+    for name in "ab":
+        assert [has(mesh, name, state) for state in states] == [True, *[False] * 8, True]

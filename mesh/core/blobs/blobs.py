@@ -99,6 +99,10 @@ class Blobs:
         """A task names a blob: where it is here, it stays as long as the task."""
         self.shelf.use(task, blob)
 
+    def disuse(self, now: Now, task: TaskId, blob: BlobId) -> None:
+        """A task names another blob instead: it may go."""
+        self.shelf.disuse(now.instant, task, blob)
+
     def release(self, now: Now, task: TaskId) -> None:
         """A task is let go of."""
         self.shelf.release(now.instant, task)

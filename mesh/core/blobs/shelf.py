@@ -94,6 +94,14 @@ class Shelf:
         if volume is not None:
             volume.users[task] = None
 
+    def disuse(self, now: Instant, task: TaskId, blob: BlobId) -> None:
+        """A task needs a blob no longer."""
+        self._users.get(task, {}).pop(blob, None)
+        volume = self.volumes.get(blob)
+        if volume is not None:
+            volume.users.pop(task, None)
+            volume.idle_since = now
+
     def adopt(self, blob: BlobId) -> None:
         """Let the tasks that needed a blob before it came be its users."""
         for task, blobs in self._users.items():

@@ -116,6 +116,10 @@ class TaskBlobs(Protocol):
         """Keep a blob as long as the task, where it is here."""
         ...
 
+    def disuse(self, now: Now, task: TaskId, blob: BlobId) -> None:
+        """A task names another blob instead: it may go."""
+        ...
+
     def release(self, now: Now, task: TaskId) -> None:
         """A task is let go of."""
         ...

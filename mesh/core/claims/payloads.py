@@ -23,12 +23,15 @@ class Payloads:
     ledger: Ledger
     _lacking: dict[str, dict[TaskId, tuple[Blob, NodeId]]] = field(default_factory=dict)
     _kind_of: dict[TaskId, str] = field(default_factory=dict)
+    _checkpoints: dict[TaskId, BlobId] = field(default_factory=dict)
+    """The newest of each task; those before it may go."""
 
     def evaluate(self, now: Now, record: Record) -> None:
         """Look at a task whose record has changed."""
         spec = record.spec
         if spec is None:
             return
+        self._drop_replaced(now, record)
         if spec.fact.blob is not None:
             self._evaluate_payload(now, record, spec.fact, spec.fact.blob, spec.author)
         mine = spec.author == self.ledger.self_id
@@ -39,20 +42,27 @@ class Payloads:
         self._evaluate_left(now, record, mine=mine)
 
     def _evaluate_left(self, now: Now, record: Record, *, mine: bool) -> None:
-        """Keep what owners leave to the next one: checkpoints, and the contexts of offers."""
-        newest = record.checkpoint
-        for view in record.claims:
-            said = view.checkpoint if view.valid else None
-            blob = None if said is None else said.fact.checkpoint_blob
-            if said is not None and blob is not None:
-                wanted = said is newest and (mine or self._is_heir(record, said.author))
-                self._keep(now, record.task, blob, said.author, wanted=wanted)
+        """Keep what owners leave to the next: the newest checkpoint, and the contexts of offers."""
+        said = record.checkpoint
+        if said is not None and said.fact.checkpoint_blob is not None:
+            wanted = mine or self._is_heir(record, said.author)
+            self._keep(now, record.task, said.fact.checkpoint_blob, said.author, wanted=wanted)
         for offer in record.exchange.offers:
             fact, author = offer.fact.fact, offer.fact.author
             if fact.context_blob is not None:
                 named = fact.to == self.ledger.self_id
                 meant = named or (fact.to is None and self._is_heir(record, author))
                 self._keep(now, record.task, fact.context_blob, author, wanted=mine or meant)
+
+    def _drop_replaced(self, now: Now, record: Record) -> None:
+        """Let go of the checkpoint before the newest; what else names it keeps it afterwards."""
+        task, said = record.task, record.checkpoint
+        blob = None if said is None else said.fact.checkpoint_blob
+        before = self._checkpoints.pop(task, None)
+        if before is not None and (blob is None or before != blob[0]):
+            self.ledger.parts.blobs.disuse(now, task, before)
+        if blob is not None:
+            self._checkpoints[task] = BlobId(blob[0])
 
     def _is_heir(self, record: Record, author: NodeId) -> bool:
         """Whether this node is the first in the order of those who may claim after an author."""
@@ -68,7 +78,7 @@ class Payloads:
         is_here = self.ledger.parts.blobs.has(BlobId(blob[0]))
         mine = author == self.ledger.self_id
         self._keep(now, record.task, blob, author, wanted=mine and not is_here)
-        self.forget(record.task)
+        self._forget_lacking(record.task)
         if not is_here and not record.is_over:
             self._lacking.setdefault(spec.kind, {})[record.task] = (blob, author)
             self._kind_of[record.task] = spec.kind
@@ -97,7 +107,11 @@ class Payloads:
                     ledger.parts.blobs.want(now, task, (BlobId(blob[0]), blob[1]), (author,))
 
     def forget(self, task: TaskId) -> None:
-        """A task is let go of, or looked at anew."""
+        """A task is let go of."""
+        self._checkpoints.pop(task, None)
+        self._forget_lacking(task)
+
+    def _forget_lacking(self, task: TaskId) -> None:
         kind = self._kind_of.pop(task, None)
         if kind is not None:
             del self._lacking[kind][task]

@@ -32,6 +32,7 @@ from mesh.core.commands import TaskDecline, TaskProgress
 from mesh.core.effects import Json
 from mesh.core.errors import LocalError
 from mesh.core.gossip.vocabulary import Want
+from mesh.core.identity import BlobId
 from mesh.core.instants import Instant, Now, later
 
 REPORTS_FREE = 64
@@ -80,6 +81,7 @@ class Reporting:
         body: dict[str, Json] = {"task": task_name(holding), "token": token_text(holding.claim)}
         due = self._due(now, holding, watch)
         if due is None or due > now.instant:
+            self._hold_on_to(now, holding, checkpoint[1])
             holding.unsaid = Unsaid(note, *checkpoint)
             if due is not None:
                 ledger.timers.set(TimerName("report", holding.key), due)
@@ -103,6 +105,14 @@ class Reporting:
         given = command.checkpoint or ""
         blob = self.ledger.left_blob(command.checkpoint_blob, "checkpoint", beside=given)
         return entered_base64(given, CHECKPOINT_BYTES_MAX, "checkpoint"), blob
+
+    def _hold_on_to(self, now: Now, holding: Holding, blob: Blob | None) -> None:
+        """Keep the blob of a report that waits, in place of the one that it replaces."""
+        before = None if holding.unsaid is None else holding.unsaid.blob
+        if before is not None and before != blob:
+            self.ledger.parts.blobs.disuse(now, holding.task, BlobId(before[0]))
+        if blob is not None:
+            self.ledger.parts.blobs.use(holding.task, BlobId(blob[0]))
 
     def _say(self, now: Now, holding: Holding, watch: Watch) -> list[TaskFact]:
         facts = self.writing.unsaid_facts(holding)

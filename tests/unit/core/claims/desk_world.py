@@ -191,6 +191,11 @@ class FakeBlobs:
     def use(self, task: TaskId, blob: BlobId) -> None:
         self.kept[blob] = task
 
+    def disuse(self, now: Now, task: TaskId, blob: BlobId) -> None:
+        del now
+        if self.kept.get(blob) == task:
+            del self.kept[blob]
+
     def release(self, now: Now, task: TaskId) -> None:
         del now
         self.kept = {blob: user for blob, user in self.kept.items() if user != task}

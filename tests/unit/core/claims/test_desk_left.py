@@ -3,6 +3,7 @@
 import pytest
 
 from mesh.core.claims.allocation import stagger_order
+from mesh.core.claims.reporting import REPORTS_FREE
 from mesh.core.commands import (
     TaskAccept,
     TaskHistory,
@@ -42,6 +43,25 @@ def test_a_large_checkpoint_is_named_and_fetched_by_submitter_and_heir() -> None
     assert again["checkpoint"]["digest"] == LEFT.hex()
     (told,) = [f for f in a.call(TaskHistory(task))["facts"] if f.get("checkpoint_blob")]
     assert told["checkpoint_blob"] == {"digest": LEFT.hex(), "size": 20_000}
+
+
+def test_the_blob_of_a_report_that_waits_is_kept_and_the_one_it_replaces_is_not() -> None:
+    world = World(2)
+    b = world[1]
+    _, owned = owned_task(world, b)
+    world.run(100.0)
+    for number in range(REPORTS_FREE):
+        assert b.call(TaskProgress(owned["handle"], done=number))["published"]
+    waiting = [BlobId(bytes([mark]) * 32) for mark in range(2)]
+    b.blobs.here |= dict.fromkeys(waiting, 600)
+    for blob in waiting:
+        said = b.call(TaskProgress(owned["handle"], checkpoint_blob=blob.hex()))
+        assert not said["published"]
+    assert [blob in b.blobs.kept for blob in waiting] == [False, True]
+    b.call(TaskProgress(owned["handle"], "a word"))
+    assert waiting[1] in b.blobs.kept
+    b.call(TaskRelease(owned["handle"]))
+    assert b.view(owned["task"])["checkpoint"]["digest"] == waiting[1].hex()
 
 
 @pytest.mark.parametrize(
