@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mesh.core.claims import forgotten, garbage
-from mesh.core.claims.forgotten import FORGET_CONTEXTS, Forget
+from mesh.core.claims.forgotten import FORGET_CONTEXTS, Forget, dot_of
 from mesh.core.commands import TaskSubmit, TrustPromote
 from mesh.core.gossip.gossip import Family
 from mesh.core.identity import Boot, dot_task_id
@@ -249,3 +249,18 @@ def test_whoever_has_said_too_much_may_still_become_an_admin(
     mesh.run(s=2)
     assert member(mesh, "b").trust.is_admin_id(own)
     assert dot_task_id(other, Boot(9), 3) in member(mesh, "b").table.forgotten
+
+
+def test_a_word_of_whoever_may_not_forget_takes_no_task_away(meshes: MeshOf) -> None:
+    mesh = meshes(5)
+    mesh["a"].submit("build")
+    mesh.run(s=1)
+    [task] = member(mesh, "a").table.tasks()
+    creator, boot, number = dot_of(task)
+    liar = Liar(mesh, "e")
+    assert not member(mesh, "b").trust.is_admin_id(member(mesh, "e").author.id)
+    liar.say(liar.sign(Forget(creator, boot, (number, 1))))
+    mesh.run(s=10)
+    for name in "abcd":
+        assert member(mesh, name).table.record(task) is not None
+        assert counter(mesh, name, "forget_conflicts") == 0

@@ -126,6 +126,8 @@ class Garbage:
         needless = self._add(verified)
         if needless is None:
             return False
+        if verified.id in self._unproven:
+            return True
         self._drop_needless(needless)
         self._blacken(verified.fact, before)
         self._let_go(now)
