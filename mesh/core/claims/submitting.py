@@ -52,6 +52,7 @@ class Submitting:
         deadline_ms = _wall_limit(command.deadline, "deadline")
         blob = self.ledger.blob(command.blob, beside=command.payload)
         _check_times(now, not_before_ms, deadline_ms)
+        self._check_key_end(dedupe, not_before_ms)
         return Spec(
             task=task,
             kind=kind,
@@ -112,6 +113,19 @@ class Submitting:
         window_s = max(round(command.dedupe_window_s), 1)
         end_s = (int(now.wall) // window_s + 1) * window_s
         return key, end_s * MS
+
+    def _check_key_end(self, dedupe: tuple[str, int] | None, not_before_ms: int | None) -> None:
+        """Refuse what would be canceled as late before it may begin: keys are not kept for ever."""
+        if dedupe is None or not_before_ms is None:
+            return
+        key_keep_s = self.ledger.parts.params.key_keep_s
+        if not_before_ms >= dedupe[1] + key_keep_s * MS:
+            raise LocalError(
+                "never_due",
+                f"a task with a dedupe key ends {key_keep_s / 86_400:g} days after its window,"
+                " and may not begin before that",
+                "give an earlier not_before, or a longer dedupe window",
+            )
 
     def _parents(self, task: TaskId, names: tuple[str, ...]) -> tuple[TaskId, ...]:
         if len(names) > PARENTS_MAX:

@@ -158,6 +158,17 @@ def test_a_stone_from_elsewhere_is_taken_while_it_stands_and_there_is_room() -> 
     assert garbage.accept(now, BOB.write(stone("b", 5, wall_s + 50)))
 
 
+def test_a_key_that_would_be_late_before_it_may_begin_is_refused() -> None:
+    world = World()
+    window: dict[str, Any] = {"dedupe": "hourly", "dedupe_window_s": 3600}
+    late = world.clock().wall + WEEK_S + 3601
+    refused = world[0].call(TaskSubmit("build", not_before=late, **window))
+    assert isinstance(refused, ReplyError)
+    assert refused.name == "never_due"
+    assert len(world[0].table) == 0
+    assert world[0].submit(not_before=late - 3700, **window)
+
+
 def test_a_key_that_nobody_worked_on_is_canceled_a_week_after_its_window() -> None:
     world = World()
     task = world[0].submit(dedupe="hourly", dedupe_window_s=3600)
