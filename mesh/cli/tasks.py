@@ -12,7 +12,7 @@ from mesh.cli.submission import add_schedule, schedule
 from mesh.cli.values import ago, count, duration_s
 from mesh.control.client import Client
 
-CONTEXT_S = 2.0
+CONTEXT_S = 5.0
 """What is still on its way then is shown as being fetched."""
 WAIT_S = 86_400.0
 LIST_HEADERS = ("ID", "KIND", "STATE", "OWNER", "STARTS", "CHANGED")

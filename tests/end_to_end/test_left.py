@@ -97,5 +97,7 @@ def test_a_5_kb_context_arrives_whole_and_survives_its_giver(
     real_mesh.kill(giver)
     seen = command(receiver, "task", "show", task)["task"]["handoff"]
     assert seen["context"] == context
+    blob = seen["context_blob"]
+    third.call("blob.fetch", digest=blob["digest"], size=blob["size"], wait_s=20.0)
     facts = command(third, "task", "history", task)["facts"]
     assert [fact["context"] for fact in facts if fact["kind"] == "offer"] == [context]
