@@ -385,6 +385,8 @@ class StartsJustified(Checker):
     _working: dict[str, dict[str, Event]] = field(default_factory=dict)
     _robbed: dict[str, None] = field(default_factory=dict)
     """Tokens whose agents were told to stop."""
+    _greatest: dict[tuple[str, str], str] = field(default_factory=dict)
+    """By task and epoch, the greatest token that anybody has shown as the owner's."""
 
     def __post_init__(self) -> None:
         self._retained = Retained(self.world)
@@ -418,6 +420,8 @@ class StartsJustified(Checker):
                 continue
             for view in snapshot.tasks:
                 place = (name, host.disk_number, task_text(view.id))
+                shown = (place[2], view.token[:EPOCH_DIGITS])
+                self._greatest[shown] = max(view.token, self._greatest.get(shown, ""))
                 if view.state not in DONE or self._done.get(place) == host.run:
                     continue
                 if place not in self._done or not self._retained.keeps(place):
@@ -429,7 +433,10 @@ class StartsJustified(Checker):
         for token, work in self._working.get(event.task, {}).items():
             if token == event.token:
                 continue
-            rescued = token[:EPOCH_DIGITS] < event.token[:EPOCH_DIGITS]
+            epoch = token[:EPOCH_DIGITS]
+            # One that was outranked in its own epoch is the loser of a race, whoever came after.
+            outranked = self._greatest.get((event.task, epoch), "") > token
+            rescued = epoch < event.token[:EPOCH_DIGITS] and not outranked
             since_s = work.at_s - CALM_MARGIN_S
             if not calm_since(since_s, work.host, event.host):
                 continue

@@ -30,6 +30,12 @@ FOUND = (
 )
 
 UNTESTED = "a verdict that was to be tested on an edge was tested no more when the edge was gone"
+GIVEN_UP = (
+    "two that gave each other up alone, beside forty dead, did not dial each other for minutes"
+)
+OUTRACED = (
+    "the loser of a lossy race counted as robbed by who came after the winner: no rule broken"
+)
 OVERRUN = "more admins than a mesh may have: each new disk of the first hosts made one more"
 LATE_LOT = "a claim kept back by a full disk took a task from who had begun: called calm weather"
 
@@ -39,6 +45,8 @@ FOUND_LONG = (
     (old_plan(52, 10, 590.0), LATE_LOT),
     (old_plan(73, 10, 590.0), LATE_LOT),
     (old_plan(3, 10, 590.0), OVERRUN),
+    (Plan(622, nodes=10, storm_s=590.0), GIVEN_UP),
+    (Plan(182, nodes=10, storm_s=590.0), OUTRACED),
 )
 """Of ten simulated minutes each, so the usual test run tries the first one only."""
 

@@ -31,13 +31,20 @@ class Healing:
         self._lifecycle = lifecycle
         self._waiting: list[NodeId] = []
         self._began = LONG_AGO
+        self._turn_of_lost = False
 
     def redial(self, now: Now) -> None:
-        """Ping a random member that is down: a partition that heals must be noticed."""
+        """Ping a random member that is down: a partition that heals must be noticed.
+
+        Every other time it is one of those whom this node alone gave up. Of the others somebody
+        hears who comes back; of these nobody else believes that there is anything to notice.
+        """
         table, rng = self._ground.table, self._ground.parts.rng
         down, here = list(table.down), len(table.here) + 1
         if rng.random() * here < len(down):
-            member = table.get(rng.choice(down))
+            lost = list(self._lifecycle.lost)
+            self._turn_of_lost = bool(lost) and not self._turn_of_lost
+            member = table.get(rng.choice(lost if self._turn_of_lost else down))
             assert member is not None
             self._edges.nudge(now, member)
 

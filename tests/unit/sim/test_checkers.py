@@ -307,6 +307,18 @@ def test_s9_a_rescue_is_none_the_better_for_telling_the_owner_first() -> None:
         checker.handle_event(event(What.STARTED, "b", NEXT))
 
 
+def test_s9_the_loser_of_a_race_is_not_rescued_by_who_follows_the_winner() -> None:
+    """Seed 182 of ten nodes for ten minutes: the winner gave back at once, and a third went on."""
+    world = world_of("a", "b")
+    world.run(100.0)
+    checker = StartsJustified(world)
+    checker.handle_event(replace(event(What.STARTED, "a", LOW), at_s=world.now_s))
+    checker.handle_snapshots({"b": showing(replace(VIEW, token=HIGH))})
+    checker.handle_event(event(What.LOST, "a", LOW))
+    world.run(30.0)
+    checker.handle_event(event(What.STARTED, "b", NEXT))
+
+
 def test_s9_nobody_joins_in_where_nothing_is_lost() -> None:
     world = world_of("a", "b")
     world.run(100.0)

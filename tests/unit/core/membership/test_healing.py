@@ -3,6 +3,7 @@
 from collections import Counter
 
 from mesh.core.identity import NodeId
+from mesh.core.instants import Instant
 from mesh.core.membership.healing import DIALS_PER_TURN
 from mesh.core.membership.messages import Ack, Ping
 from mesh.core.snapshot import Status
@@ -101,3 +102,29 @@ def test_an_edge_that_answers_hears_of_a_verdict_that_others_came_to() -> None:
     assert bench.gossip.told == [(bench.id("x"), (verdict.id,))]
     bench.run(1.0, names)
     assert len(bench.gossip.told) == 1
+
+
+def test_whom_we_gave_up_alone_is_dialled_every_other_time_however_many_are_dead() -> None:
+    """Seed 622 of ten nodes for ten minutes: two gave each other up, beside forty real dead."""
+    here = ("a", "b", "c")
+    everybody = (*here, *LOST, "x")
+    bench = Bench(*everybody, all_observe_max=18, dead_redial_s=1.0)
+    bench.run(3.0, everybody)
+    for name in LOST:
+        bench.take(verdict_of([bench.peers[n] for n in here], bench.id(name)))
+    x = bench.membership._table.get(bench.id("x"))
+    assert x is not None
+    bench.membership._ground.table.set_status(x, Status.DEAD, Instant(bench.instant))
+    bench.membership._lifecycle.lost[x.id] = None
+    ids = {bench.id(name): name for name in here}
+    dialled: Counter[NodeId] = Counter()
+    for _ in range(400):
+        bench.instant = Instant(bench.instant + 0.1)
+        bench.membership.handle_timeout(bench.now)
+        for peer, ping in bench.said(Ping):
+            dialled[peer] += 1
+            if peer in ids:
+                bench.receive(ids[peer], Ack(ping.sequence, 0, 0))
+    dead = sum(dialled[bench.id(name)] for name in LOST)
+    assert dialled[x.id] >= 10, "one of 21 by chance alone"
+    assert dead >= 10, "the others are not forgotten for it"
