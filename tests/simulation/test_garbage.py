@@ -6,7 +6,7 @@ import pytest
 
 from mesh.core.claims import forgotten, garbage
 from mesh.core.claims.forgotten import FORGET_CONTEXTS, Forget, dot_of
-from mesh.core.commands import TaskSubmit, TrustPromote
+from mesh.core.commands import TaskSubmit, TrustDemote, TrustPromote
 from mesh.core.gossip.gossip import Family
 from mesh.core.identity import Boot, dot_task_id
 from mesh.core.node.node import Node
@@ -264,3 +264,24 @@ def test_a_word_of_whoever_may_not_forget_takes_no_task_away(meshes: MeshOf) -> 
     for name in "abcd":
         assert member(mesh, name).table.record(task) is not None
         assert counter(mesh, name, "forget_conflicts") == 0
+
+
+def test_what_an_admin_forgot_is_forgotten_by_all_though_its_rank_has_ended(meshes: MeshOf) -> None:
+    mesh = meshes(5)
+    assert member(mesh, "e").trust.is_admin_id(member(mesh, "b").author.id)
+    mesh.employ("d", "build", habits=Habits(("build",)))
+    work_through(mesh, "d", 1)
+    mesh.run(s=2)
+    [task] = member(mesh, "d").table.tasks()
+    creator, boot, number = dot_of(task)
+    mesh.partition(["b", "c"], ["a", "d", "e"])
+    mesh["a"].tell(TrustDemote("b"))
+    liar = Liar(mesh, "b")
+    liar.say_to("c", liar.sign(Forget(creator, boot, (number, 1))))
+    mesh.run(s=5)
+    assert member(mesh, "c").table.record(task) is None
+    assert not member(mesh, "e").trust.is_admin_id(member(mesh, "b").author.id)
+    assert member(mesh, "e").table.record(task) is not None
+    mesh.repair()
+    mesh.run(s=30)
+    assert [member(mesh, name).table.record(task) for name in "acde"] == [None] * 4

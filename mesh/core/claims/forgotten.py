@@ -31,7 +31,9 @@ Dot = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Forget(Fact):
-    """Tasks of one boot of a creator are over and forgotten. Author: the creator, or an admin.
+    """Tasks of one boot of a creator are over and forgotten.
+
+    Author: the creator, or whoever is or was an admin.
 
     `steps` are numbers to skip and numbers to blacken in turn, from 0 on.
     """

@@ -142,6 +142,8 @@ class DeskParts:
     """From membership: how long the claims of a dead node rest, unless the task says otherwise."""
     is_admin: Callable[[NodeId], bool] = nobody
     """Who may cancel what others submitted."""
+    was_admin: Callable[[NodeId], bool] = nobody
+    """Who is an admin or was one: its words of what is forgotten count for good."""
 
 
 @dataclass(slots=True)

@@ -293,6 +293,14 @@ class Trust:
         key = self._keys.get(node)
         return key is not None and self.is_admin(key)
 
+    def was_admin_id(self, node: NodeId) -> bool:
+        """Whether the key behind a node id is an admin's, or was one before it was taken back.
+
+        Unlike `is_admin_id` this does not turn with time: what rests on it is not undone.
+        """
+        key = self._keys.get(node)
+        return key is not None and (key in self.ranks.admins or key in self.ranks.lists)
+
     def public_key(self, node: NodeId) -> PublicKey | None:
         """Return the key behind the node id of somebody who is or was an admin or member."""
         return self._keys.get(node)
