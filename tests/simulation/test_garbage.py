@@ -15,6 +15,7 @@ from mesh.core.params import Params, params_for
 from mesh.core.snapshot import TaskState
 from mesh.sim.agent import Habits
 from mesh.sim.scenario import Mesh
+from tests.simulation import keeping
 from tests.simulation.conftest import MeshOf
 from tests.simulation.hunting import Liar
 
@@ -285,3 +286,8 @@ def test_what_an_admin_forgot_is_forgotten_by_all_though_its_rank_has_ended(mesh
     mesh.repair()
     mesh.run(s=30)
     assert [member(mesh, name).table.record(task) for name in "acde"] == [None] * 4
+
+
+def test_who_was_suspected_until_a_moment_ago_may_have_missed_what_is_over() -> None:
+    """Seed 4 of the hunt: cut off too shortly to be down, it was back before it was told."""
+    keeping.away_for_a_moment(4)

@@ -72,6 +72,10 @@ class Garbage:
     _unproven: dict[FactId, Verified[Any]] = field(default_factory=dict)
     """By authors who are neither the creator nor, as far as is known here, an admin."""
     _started: Instant = NEVER
+    _looked: Instant = Instant(float("-inf"))
+    """When it was last looked whether everybody is here."""
+    _whole_since: Instant = NEVER
+    """Since when everybody was here whenever it was looked."""
 
     def __post_init__(self) -> None:
         self.aside = SetAside(self.ledger.parts.params.set_aside_max)
@@ -279,12 +283,27 @@ class Garbage:
         self._let_go(now)
         self._forget_boots(now)
         self._drop_keys(now)
-        if not self.ledger.parts.liveness.missing() and self.ledger.disk_error is None:
+        if self._is_whole(now.instant) and self.ledger.disk_error is None:
             for (creator, boot), numbers in self._due(now).items():
                 self._forget(now, creator, boot, IntervalSet.of(numbers))
             self._forget_keys(now)
         self._let_go(now)
         self._wake(now)
+
+    def _is_whole(self, instant: Instant) -> bool:
+        """Whether everybody has been here for long enough to have heard what is over.
+
+        Who was suspected until a moment ago may have missed it, and nothing was noticed to be
+        amiss that would bring it.
+        """
+        params = self.ledger.parts.params
+        is_old = instant > later(self._looked, 2 * params.forget_every_s)
+        self._looked = instant
+        if self.ledger.parts.liveness.missing():
+            self._whole_since = NEVER
+        elif self._whole_since == NEVER or is_old:
+            self._whole_since = instant
+        return instant >= later(self._whole_since, params.forget_settle_s)
 
     def _wake(self, now: Now) -> None:
         params, timers = self.ledger.parts.params, self.ledger.timers

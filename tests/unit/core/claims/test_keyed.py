@@ -110,7 +110,7 @@ def finished(world: World, key: str = "nightly") -> str:
     task: str = world[0].submit(dedupe=key, max_attempts=1)
     claim = world[0].claim(task)
     world[0].call(TaskFail(claim["handle"], "no"))
-    world.run(RETENTION_S + 5)
+    world.run(RETENTION_S + 15)
     return task
 
 
