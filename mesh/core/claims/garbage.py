@@ -183,8 +183,8 @@ class Garbage:
     def _counts(self, verified: Verified[Any]) -> bool:
         # What is dropped comes not back, so a word that counted somewhere has to count everywhere,
         # also where its author's rank had ended before it arrived.
-        author, parts = verified.author, self.ledger.parts
-        return author == verified.fact.creator or parts.is_admin(author) or parts.was_admin(author)
+        author = verified.author
+        return author == verified.fact.creator or self.ledger.parts.was_admin(author)
 
     def _drop_needless(self, needless: Iterable[Verified[Any]]) -> None:
         for verified in needless:

@@ -137,8 +137,8 @@ class Participant:
         if kept:
             # Old facts of somebody, posted again by another, must not use up what is its own.
             self._said.take(now.instant, verified.author, 1)
-        if kept and isinstance(fact, Presence):
-            self.learn(now, verified)
+            if isinstance(fact, Presence):
+                self.learn(now, verified)
         return kept
 
     def _accept_trust(self, now: Now, verified: Verified[Any]) -> bool:
