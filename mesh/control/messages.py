@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Meta, inspect
 
 from mesh.control.framing import LINE_BYTES_MAX, PAYLOAD_LINE_BYTES_MAX
-from mesh.core.commands import Base64, Command
+from mesh.core.command_fields import Base64
+from mesh.core.commands import Command
 from mesh.core.errors import LocalError
 from mesh.core.wire.codec import normalise_text
 

@@ -5,21 +5,21 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-PRINTED = r"^[^\x00-\x1f\x7f-\x9f]*\Z"
-"""No control characters; `$` would let a last newline pass, which peers refuse in a fact."""
-Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=PRINTED)]
-TagName = Annotated[str, Meta(min_length=1, max_length=32, pattern=PRINTED)]
-TagValue = Annotated[str, Meta(max_length=64, pattern=PRINTED)]
-Base64 = Annotated[str, Meta(max_length=1_398_104, description="bytes in base64")]
-TaskText = Annotated[str, Meta(min_length=1, max_length=96, description="a task id")]
-Handle = Annotated[str, Meta(min_length=8, max_length=64, description="from task.claim")]
-Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]
-NodeText = Annotated[str, Meta(min_length=1, max_length=64, description="name/id/fingerprint/key")]
-RootText = Annotated[str, Meta(max_length=256, description="a root key as `mesh root` prints it")]
-WallSeconds = Annotated[float, Meta(ge=0, description="seconds since 1970")]
-Limit = Annotated[float, Meta(ge=0.001, le=4_294_967)]
-Digest = Annotated[str, Meta(min_length=64, max_length=64, description="BLAKE2b-256 in hex")]
-RequestId = Annotated[str, Meta(min_length=1, max_length=128)]
+from mesh.core.blob_commands import BlobCommand
+from mesh.core.command_fields import (
+    Base64,
+    Digest,
+    Handle,
+    Limit,
+    Name,
+    RequestId,
+    Seconds,
+    TagName,
+    TagValue,
+    TaskText,
+    WallSeconds,
+)
+from mesh.core.trust_commands import TrustCommand
 
 
 class Hello(msgspec.Struct, tag="hello", frozen=True, forbid_unknown_fields=True):
@@ -58,137 +58,12 @@ class MemberWait(msgspec.Struct, tag="member.wait", frozen=True, forbid_unknown_
     wait_s: Seconds = 30.0
 
 
-class TrustInvite(msgspec.Struct, tag="trust.invite", frozen=True, forbid_unknown_fields=True):
-    """Make a ticket with which other machines join."""
-
-    uses: Annotated[int, Meta(ge=1, le=10_000)] = 1
-    ttl_s: Annotated[float, Meta(ge=1, le=31_536_000)] = 900.0
-
-
-class TrustInvites(msgspec.Struct, tag="trust.invites", frozen=True, forbid_unknown_fields=True):
-    """The tickets that this node has issued and remembers."""
-
-
-class TrustUninvite(msgspec.Struct, tag="trust.uninvite", frozen=True, forbid_unknown_fields=True):
-    """Let a ticket of this node expire now; `ticket` is the start of its id, or the ticket."""
-
-    ticket: Annotated[str, Meta(min_length=4, max_length=2048)]
-
-
-class TrustPending(msgspec.Struct, tag="trust.pending", frozen=True, forbid_unknown_fields=True):
-    """Who has asked this node to be let in, and waits."""
-
-
-class TrustAdmit(msgspec.Struct, tag="trust.admit", frozen=True, forbid_unknown_fields=True):
-    """Let somebody in who waits here; or, with `listen_s`, answer strangers for so long.
-
-    Without `listen_s` only those get an answer who have a ticket or know the mesh id.
-    """
-
-    node: NodeText | None = None
-    listen_s: Annotated[float, Meta(ge=0, le=86_400)] | None = None
-
-
-class TrustDeny(msgspec.Struct, tag="trust.deny", frozen=True, forbid_unknown_fields=True):
-    """Send somebody off who waits here."""
-
-    node: NodeText
-
-
-class TrustAdmins(msgspec.Struct, tag="trust.admins", frozen=True, forbid_unknown_fields=True):
-    """Who may admit and remove others, and whether the root key is on this node."""
-
-
-class TrustPromote(msgspec.Struct, tag="trust.promote", frozen=True, forbid_unknown_fields=True):
-    """Make a member an admin; needs the root key."""
-
-    node: NodeText
-    root: RootText | None = None
-
-
-class TrustDemote(msgspec.Struct, tag="trust.demote", frozen=True, forbid_unknown_fields=True):
-    """An admin is one no more, for good, and stays a member; needs the root key."""
-
-    node: NodeText
-    note: Annotated[str, Meta(max_length=64)] = ""
-    root: RootText | None = None
-
-
-class TrustRotate(msgspec.Struct, tag="trust.rotate", frozen=True, forbid_unknown_fields=True):
-    """Let the promised next root key be the root from now on; answers with the one after it.
-
-    Without `root` the next key has to be on this node.
-    """
-
-    root: RootText | None = None
-
-
-class RootExport(msgspec.Struct, tag="trust.root_export", frozen=True, forbid_unknown_fields=True):
-    """The root key of this node, and the next one, as text to write down."""
-
-
-class RootLock(msgspec.Struct, tag="trust.root_lock", frozen=True, forbid_unknown_fields=True):
-    """Take the root keys off this node's disk; `root` and `next` show that they were kept."""
-
-    root: RootText
-    next: RootText
-
-
-class RootKeep(msgspec.Struct, tag="trust.root_keep", frozen=True, forbid_unknown_fields=True):
-    """Put the root key, and the next one if given, back on this node's disk."""
-
-    root: RootText
-    next: RootText | None = None
-
-
-class TrustRemove(msgspec.Struct, tag="trust.remove", frozen=True, forbid_unknown_fields=True):
-    """Take a node out of the mesh for good: its key takes part no more.
-
-    What it has said and is known here goes on counting, unless `discard`. For an admin the root key
-    is needed: it lies on this node, or is given as `root`.
-    """
-
-    node: NodeText
-    discard: bool = False
-    note: Annotated[str, Meta(max_length=64)] = ""
-    root: RootText | None = None
-
-
 class AgentAttach(msgspec.Struct, tag="agent.attach", frozen=True, forbid_unknown_fields=True):
     """This connection is an agent: it waits for tasks of these kinds."""
 
     name: Name
     kinds: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=64)]
     capacity: Annotated[int, Meta(ge=1, le=1024)] = 1
-
-
-class BlobPut(msgspec.Struct, tag="blob.put", frozen=True, forbid_unknown_fields=True):
-    """Store at most 512 KiB at the `offset` up to which all is `stored`, as each answer says."""
-
-    digest: Digest
-    size: Annotated[int, Meta(ge=1, le=1_099_511_627_775)]
-    offset: Annotated[int, Meta(ge=0, le=1_099_511_627_775)] = 0
-    data: Base64 = ""
-
-
-class BlobGet(msgspec.Struct, tag="blob.get", frozen=True, forbid_unknown_fields=True):
-    """Read bytes of a blob that is here as a whole."""
-
-    digest: Digest
-    offset: Annotated[int, Meta(ge=0, le=1_099_511_627_775)] = 0
-    count: Annotated[int, Meta(ge=1, le=393_216)] = 393_216
-
-
-class BlobFetch(msgspec.Struct, tag="blob.fetch", frozen=True, forbid_unknown_fields=True):
-    """Answer once a blob is here as a whole; who watches `blob` hears how far it is."""
-
-    digest: Digest
-    size: Annotated[int, Meta(ge=1, le=1_099_511_627_775)]
-    wait_s: Seconds = 600.0
-
-
-class BlobList(msgspec.Struct, tag="blob.list", frozen=True, forbid_unknown_fields=True):
-    """All blobs on this node, those on their way included."""
 
 
 class TaskSubmit(msgspec.Struct, tag="task.submit", frozen=True, forbid_unknown_fields=True):
@@ -464,13 +339,6 @@ class TaskCertificate(
 
 NodeCommand = Hello | NodeStatus | NodeInfo | NodeLeave | NodeIdentity | TaskCertificate
 MemberCommand = MemberList | MemberWait
-AdmissionCommand = (
-    TrustInvite | TrustInvites | TrustUninvite | TrustPending | TrustAdmit | TrustDeny
-)
-RankCommand = TrustRemove | TrustAdmins | TrustPromote | TrustDemote
-RootCommand = TrustRotate | RootExport | RootLock | RootKeep
-TrustCommand = AdmissionCommand | RankCommand | RootCommand
-BlobCommand = BlobPut | BlobGet | BlobFetch | BlobList
 TaskQuery = TaskList | TaskShow | TaskHistory | TaskWait | TaskAwaitAnswer | TaskFence
 ExchangeWrite = (
     TaskProgress

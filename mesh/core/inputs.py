@@ -127,6 +127,7 @@ class BlobFailed:
 
 
 BlobInput = BlobWritten | BlobSealed | BlobRead | BlobFailed
-NetworkInput = DatagramReceived | SeedsResolved | StreamOpened | StreamReceived | StreamClosed
+StreamInput = StreamOpened | StreamReceived | StreamClosed
+NetworkInput = DatagramReceived | SeedsResolved | StreamInput
 LocalInput = CommitDone | CommitFailed | CommandReceived | ClientGone | SuspendGap | LoopLag
 Input = NetworkInput | LocalInput | BlobInput

@@ -16,7 +16,7 @@ import trio
 
 from mesh.control.client import socket_path
 from mesh.control.server import ControlServer, ControlSettings
-from mesh.core.commands import NodeIdentity, NodeLeave, TrustInvite
+from mesh.core.commands import NodeIdentity, NodeLeave
 from mesh.core.crypto.primitives import RealSuite
 from mesh.core.crypto.suite import SigningKey
 from mesh.core.effects import ClientId, Json
@@ -31,6 +31,7 @@ from mesh.core.params import Params, params_for
 from mesh.core.trust.names import check_name
 from mesh.core.trust.records import Genesis, mesh_id_of
 from mesh.core.trust.tickets import parse_ticket
+from mesh.core.trust_commands import TrustInvite
 from mesh.daemon.blob_files import inventory_of, make_directory
 from mesh.daemon.clock import SystemClock
 from mesh.daemon.options import UpOptions

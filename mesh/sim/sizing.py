@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from mesh.core.commands import TrustInvite
 from mesh.core.identity import NodeId, node_id
 from mesh.core.node.node import Node
 from mesh.core.params import Params, params_for
 from mesh.core.snapshot import Status
+from mesh.core.trust_commands import TrustInvite
 from mesh.sim.client import SimClient
 from mesh.sim.engine import Conditions
 from mesh.sim.host import Host

@@ -8,10 +8,11 @@ watches. What it expects must come true within the virtual time it says, or it e
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mesh.core.commands import TaskSubmit, TrustInvite
+from mesh.core.commands import TaskSubmit
 from mesh.core.identity import task_text
 from mesh.core.params import params_for
 from mesh.core.snapshot import Status, TaskState
+from mesh.core.trust_commands import TrustInvite
 from mesh.sim.agent import Habits
 from mesh.sim.checkers import Violation
 from mesh.sim.engine import Conditions

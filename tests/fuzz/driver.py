@@ -32,7 +32,8 @@ from mesh.core.inputs import (
 )
 from mesh.core.instants import NEVER, Instant, Now, WallTime
 from mesh.core.node.admissions import JOINS_MAX
-from mesh.core.node.node import UNREAD_STREAMS_MAX, Node
+from mesh.core.node.doorway import UNREAD_STREAMS_MAX
+from mesh.core.node.node import Node
 from mesh.core.wire.frame import DATAGRAM_BYTES_MAX
 from tests.fuzz.cast import CREATED_S
 
@@ -220,9 +221,9 @@ class Driver:
     def check(self) -> None:
         """Assert that every table is within its bound."""
         node, participant = self.node, self.node.participant
-        assert len(node._unread) <= UNREAD_STREAMS_MAX
         if participant is None:
             return
+        assert len(node.doorway.unread) <= UNREAD_STREAMS_MAX
         sizes = [
             *node.snapshot(self.now).table_sizes,
             *participant.membership.table_sizes(),

@@ -20,9 +20,6 @@ from mesh.core.commands import (
     NodeInfo,
     NodeLeave,
     NodeStatus,
-    RootExport,
-    RootKeep,
-    RootLock,
     TaskCancel,
     TaskClaim,
     TaskComplete,
@@ -34,6 +31,11 @@ from mesh.core.commands import (
     TaskStart,
     TaskSubmit,
     TaskWait,
+)
+from mesh.core.trust_commands import (
+    RootExport,
+    RootKeep,
+    RootLock,
     TrustAdmins,
     TrustAdmit,
     TrustDemote,

@@ -22,25 +22,15 @@ from mesh.core.claims.table import Table
 from mesh.core.claims.writing import Writing
 from mesh.core.gossip.gossip import Gossip
 from mesh.core.gossip.push import Acknowledger
-from mesh.core.links.session import ReplayWindow
-from mesh.core.membership import court, intake, suspicion, verdicts
-from mesh.core.membership.healing import Healing
 from mesh.core.membership.member import Member
-from mesh.core.membership.membership import Membership
-from mesh.core.membership.own_record import OwnRecord
-from mesh.core.membership.suspicion import Suspicion
 from mesh.core.node import node
 from mesh.core.node.commits import Commits
 from mesh.core.node.node import Node
-from mesh.core.node.own_key import OwnKey
-from mesh.core.node.participant import Participant
-from mesh.core.node.removals import Removals
 from mesh.core.outbox import Outbox
-from mesh.core.trust.ranks import _Reading
-from mesh.core.trust.trust import Trust
-from mesh.core.wire.envelope import Verifier
-from tests.simulation import expulsions, hunts, hunts_schedule, lies, planted
+from tests.simulation import hunts, hunts_schedule, planted
 from tests.simulation.catalogue_exchange import EXCHANGE
+from tests.simulation.catalogue_presence import PRESENCE
+from tests.simulation.catalogue_trust import AUTHORITY, TRUTH
 from tests.simulation.keeping import KEEPING
 from tests.simulation.mutant import Mutant, Patch
 from tests.simulation.planted import no, nothing, then, yes
@@ -55,89 +45,6 @@ def rank_instead(rank: Callable[..., int]) -> tuple[Patch, ...]:
         Patch(rules, "_check_claim", nothing),
     )
 
-
-TRUTH = (
-    Mutant(
-        "signature-skipped",
-        "Facts are taken over without a look at their signature.",
-        "S3",
-        lies.forged_facts,
-        (Patch(Verifier, "open_untrusted", planted.open_unchecked),),
-    ),
-    Mutant(
-        "verifier-fooled",
-        "The verifier itself lets everything pass, for whoever asks it.",
-        "S3",
-        lies.forged_facts,
-        (Patch(Verifier, "check", nothing),),
-    ),
-    Mutant(
-        "stranger-admitted",
-        "Facts of authors without a certificate count.",
-        "S2",
-        lies.outsiders,
-        (Patch(Participant, "check_author", nothing), Patch(Trust, "is_member", yes)),
-    ),
-    Mutant(
-        "because-unchecked",
-        "A claim may supersede another because of any fact at all.",
-        "S9, M7",
-        lies.robbed_without_a_reason,
-        (Patch(_Heap, "_is_valid", planted.valid_unless("because")),),
-    ),
-    Mutant(
-        "evidence-without-boot",
-        "That an old boot is over ends the claims of a new one.",
-        "S9, M24",
-        lies.robbed_for_an_old_boot,
-        (Patch(_Heap, "_is_valid", planted.valid_unless("boot")),),
-    ),
-    Mutant(
-        "epoch-jumped",
-        "A claim may skip epochs.",
-        "S5",
-        lies.jumped_epochs,
-        (Patch(_Heap, "_is_valid", planted.valid_unless("epoch")),),
-    ),
-    Mutant(
-        "anybody-ends",
-        "Progress, attempts and results count whoever wrote them, not the claim's author alone.",
-        "S6",
-        lies.ended_by_another,
-        (Patch(_Heap, "__post_init__", then(_Heap.__post_init__, planted.believe_everybody)),),
-    ),
-    Mutant(
-        "rank-unchecked",
-        "A claimant picks its own rank.",
-        "S5",
-        lies.rank_of_ones_own,
-        (Patch(rules, "_check_claim", nothing),),
-    ),
-    Mutant(
-        "replay-window-off",
-        "A datagram counts as often as it is repeated.",
-        "M22",
-        lies.ghost,
-        (Patch(ReplayWindow, "admit", yes),),
-    ),
-    Mutant(
-        "replay-window-off-by-one",
-        "The counter just behind the replay window is admitted once more.",
-        "M22",
-        lies.replayed_datagrams,
-        (Patch(ReplayWindow, "admit", planted.off_by_one),),
-    ),
-    Mutant(
-        "verdict-by-one",
-        "One accuser is enough for a verdict.",
-        "L3",
-        lies.lone_accuser,
-        tuple(
-            Patch(module, "accusers_needed", lambda _: 1)
-            for module in (suspicion, court, verdicts, intake)
-        ),
-    ),
-)
 
 OWNERSHIP = (
     Mutant(
@@ -390,116 +297,6 @@ PROMISES = (
         "S8",
         hunts.full_table,
         (Patch(Table, "_add", planted.without_cap(Table._add)),),
-    ),
-)
-
-PRESENCE = (
-    Mutant(
-        "refuted-without-raising",
-        "An accusation is answered with the same incarnation.",
-        "L3, S7",
-        hunts.frozen,
-        (Patch(OwnRecord, "announce", planted.same_incarnation),),
-    ),
-    Mutant(
-        "refutation-window-off",
-        "A verdict is passed as soon as enough accuse.",
-        "L3",
-        hunts.hiccup,
-        (Patch(Suspicion, "outcome", planted.without_window(Suspicion.outcome)),),
-    ),
-    Mutant(
-        "vouchers-ignored",
-        "Nobody's word that it reaches the accused is heard.",
-        "L3, M22",
-        hunts.broken_edge,
-        (Patch(Suspicion, "add_voucher", nothing),),
-    ),
-    Mutant(
-        "hearing-is-enough",
-        "Whatever arrives counts as two-way evidence.",
-        "M22",
-        hunts.deaf,
-        (
-            Patch(
-                Membership,
-                "handle_evidence",
-                planted.hearing_is_enough(Membership.handle_evidence),
-            ),
-        ),
-    ),
-    Mutant(
-        "digests-ignored",
-        "That a peer's digest differs is not followed up.",
-        "L1",
-        hunts.black_hole,
-        (Patch(Gossip, "handle_digests", nothing),),
-    ),
-    Mutant(
-        "nobody-redials",
-        "Those who are down are never dialled again.",
-        "L1, L3",
-        hunts.long_partition,
-        (Patch(Healing, "redial", nothing),),
-    ),
-)
-
-AUTHORITY = (
-    Mutant(
-        "revocation-dropped",
-        "A revocation is held and passed on, and takes nobody's part away.",
-        "M21",
-        expulsions.removed,
-        (Patch(_Reading, "hear_admins", nothing),),
-    ),
-    Mutant(
-        "lists-ignored",
-        "Of a removed node everything that anybody ever hears goes on counting.",
-        "M21",
-        expulsions.said_too_late,
-        (Patch(Trust, "counts", yes), Patch(Trust, "may_speak", yes)),
-    ),
-    Mutant(
-        "removed-keep-claims",
-        "The open claims of a removed node are not free.",
-        "M21",
-        expulsions.removed,
-        (Patch(Removals, "ended", nothing),),
-    ),
-    Mutant(
-        "removed-keep-links",
-        "A removed node is still talked to.",
-        "M21",
-        expulsions.removed,
-        (Patch(Removals, "_cut_off", nothing),),
-    ),
-    Mutant(
-        "copy-untold",
-        "Who hears of a greater boot of its own goes on as if nothing were.",
-        "M21",
-        expulsions.copied,
-        (Patch(OwnKey, "tend", nothing),),
-    ),
-    Mutant(
-        "copy-works-on",
-        "A node whose key lives twice goes on taking work.",
-        "M21",
-        expulsions.copied,
-        (Patch(Claiming, "stop", nothing),),
-    ),
-    Mutant(
-        "backup-is-a-copy",
-        "Whoever hears of a greater boot of its own raises the alarm, however young it is.",
-        "M21",
-        expulsions.backup_put_back,
-        (Patch(OwnKey, "_is_young", no),),
-    ),
-    Mutant(
-        "everybody-removes",
-        "The word of any member takes a key back.",
-        "M21",
-        lies.removed_by_a_member,
-        (Patch(_Reading, "_said_by", planted.said_by_anybody), Patch(Trust, "_rests", yes)),
     ),
 )
 

@@ -1,8 +1,8 @@
 """Hunts about nodes that are taken out of a mesh, and about keys that live twice."""
 
-from mesh.core.commands import TrustRemove
 from mesh.core.gossip.gossip import Family
 from mesh.core.snapshot import TaskState
+from mesh.core.trust_commands import TrustRemove
 from mesh.sim.population import Population
 from mesh.sim.scenario import Mesh, Refused
 from mesh.sim.world import World

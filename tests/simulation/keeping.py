@@ -3,10 +3,11 @@
 from base64 import b64encode
 from dataclasses import replace
 
+from mesh.core.blob_commands import BlobPut
 from mesh.core.claims.forgotten import Forgotten
 from mesh.core.claims.keyed import Keyed
 from mesh.core.claims.payloads import Payloads
-from mesh.core.commands import BlobPut, TaskSubmit
+from mesh.core.commands import TaskSubmit
 from mesh.core.node.node import Node
 from mesh.core.node.participant import Participant
 from mesh.core.params import Params

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from mesh.core.commands import (
-    Command,
-    NodeStatus,
+from mesh.core.commands import Command, NodeStatus
+from mesh.core.effects import Json
+from mesh.core.identity import Address
+from mesh.core.params import params_for
+from mesh.core.trust_commands import (
     TrustAdmit,
     TrustDeny,
     TrustInvite,
@@ -16,9 +18,6 @@ from mesh.core.commands import (
     TrustPending,
     TrustUninvite,
 )
-from mesh.core.effects import Json
-from mesh.core.identity import Address
-from mesh.core.params import params_for
 from mesh.sim.host import HostState
 from mesh.sim.network import DROP, PASS, Loss, Packet, Verdict
 from mesh.sim.population import Population

@@ -5,10 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from mesh.core.blob_commands import BlobFetch, BlobGet, BlobPut
 from mesh.core.commands import (
-    BlobFetch,
-    BlobGet,
-    BlobPut,
     TaskAccept,
     TaskClaim,
     TaskComplete,

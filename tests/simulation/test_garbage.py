@@ -6,13 +6,14 @@ import pytest
 
 from mesh.core.claims import forgotten, garbage
 from mesh.core.claims.forgotten import FORGET_CONTEXTS, Forget, dot_of
-from mesh.core.commands import TaskSubmit, TrustDemote, TrustPromote
+from mesh.core.commands import TaskSubmit
 from mesh.core.gossip.gossip import Family
 from mesh.core.identity import Boot, dot_task_id
 from mesh.core.node.node import Node
 from mesh.core.node.participant import Participant
 from mesh.core.params import Params, params_for
 from mesh.core.snapshot import TaskState
+from mesh.core.trust_commands import TrustDemote, TrustPromote
 from mesh.sim.agent import Habits
 from mesh.sim.scenario import Mesh
 from tests.simulation import keeping

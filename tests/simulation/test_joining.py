@@ -4,18 +4,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from mesh.core.commands import (
-    Hello,
-    MemberList,
-    MemberWait,
-    NodeIdentity,
-    NodeInfo,
-    NodeStatus,
-    TrustInvite,
-)
+from mesh.core.commands import Hello, MemberList, MemberWait, NodeIdentity, NodeInfo, NodeStatus
 from mesh.core.effects import Json
 from mesh.core.params import params_for
 from mesh.core.snapshot import Status
+from mesh.core.trust_commands import TrustInvite
 from mesh.sim.host import HostState
 from mesh.sim.population import Population
 from mesh.sim.scenario import Mesh, Refused

@@ -2,8 +2,9 @@
 
 import pytest
 
-from mesh.core.commands import (
-    Command,
+from mesh.core.commands import Command
+from mesh.core.effects import Json
+from mesh.core.trust_commands import (
     RootExport,
     RootKeep,
     RootLock,
@@ -14,7 +15,6 @@ from mesh.core.commands import (
     TrustRemove,
     TrustRotate,
 )
-from mesh.core.effects import Json
 from mesh.sim.population import Population
 from mesh.sim.scenario import Mesh, Refused, mesh_of
 from tests.simulation.hunting import member_at

@@ -24,9 +24,10 @@ from mesh.core.instants import Now, later
 from mesh.core.links.cookie import COOKIE_BYTES, encode_cookie
 from mesh.core.links.hello import ASK, encode_hello
 from mesh.core.membership.facts import Accusation, Verdict
+from mesh.core.node.doorway import UNREAD_STREAMS_MAX
 from mesh.core.node.halts import START_AFRESH
 from mesh.core.node.messages import Relay
-from mesh.core.node.node import UNREAD_STREAMS_MAX, Node
+from mesh.core.node.node import Node
 from mesh.core.node.participant import Participant
 from mesh.core.snapshot import Status
 from mesh.core.wire.envelope import Fact, SignedFact, Verified, sign_batch

@@ -5,12 +5,12 @@ import random
 import pytest
 
 from mesh.core.claims.facts import Claim, Progress, ProgressState
-from mesh.core.commands import TrustRemove
 from mesh.core.effects import Json
 from mesh.core.gossip.gossip import Family
 from mesh.core.params import params_for
 from mesh.core.snapshot import Status, TaskState
 from mesh.core.trust.records import Certificate, Revocation
+from mesh.core.trust_commands import TrustRemove
 from mesh.sim.host import HostState
 from mesh.sim.network import Loss
 from mesh.sim.population import Population

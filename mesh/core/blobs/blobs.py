@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from mesh.core.blob_commands import BlobCommand, BlobFetch, BlobGet, BlobList, BlobPut
 from mesh.core.blobs.fetching import Fetching
 from mesh.core.blobs.messages import PART_BYTES_MAX, BlobAsk, BlobLacking, BlobPart
 from mesh.core.blobs.shelf import Shelf, Volume
-from mesh.core.commands import BlobCommand, BlobFetch, BlobGet, BlobList, BlobPut
 from mesh.core.effects import ClientId, DropBlob, Json, ReadBlob, SealBlob, WriteBlob
 from mesh.core.errors import LocalError, Refusal, RemoteError
 from mesh.core.identity import BlobId, NodeId, TaskId

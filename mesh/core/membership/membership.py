@@ -18,21 +18,23 @@ from mesh.core.membership.agenda import (
     REFUTE,
     Agenda,
 )
-from mesh.core.membership.court import Court, open_accusation_untrusted
+from mesh.core.membership.court import Court
 from mesh.core.membership.detours import Detours
 from mesh.core.membership.edges import Edges
-from mesh.core.membership.facts import Accusation, Presence, Twin
+from mesh.core.membership.facts import Presence, Twin
 from mesh.core.membership.ground import Ground, MembershipParts, OwnPresence
 from mesh.core.membership.healing import Healing
+from mesh.core.membership.hearing import Hearing
 from mesh.core.membership.intake import Intake
 from mesh.core.membership.lifecycle import Lifecycle
 from mesh.core.membership.local_health import LocalHealth
 from mesh.core.membership.member import Ended, Member
 from mesh.core.membership.member_table import MemberEvent, MemberTable
-from mesh.core.membership.messages import Accuse, Ack, Ask, Ping, Vouch, Withdraw
+from mesh.core.membership.messages import Ack, Ping
 from mesh.core.membership.observers import RingObservers
 from mesh.core.membership.own_record import OwnRecord
 from mesh.core.membership.probe import Phase
+from mesh.core.membership.views import Views
 from mesh.core.snapshot import MemberView, Status
 from mesh.core.wire.envelope import Verified
 
@@ -60,6 +62,8 @@ class Membership:
         self._detours = Detours(self._ground, self._edges)
         self._own = OwnRecord(self._ground)
         self._intake = Intake(self._ground, self._edges, self._lifecycle, self._court, self._own)
+        self._hearing = Hearing(self._ground, self._edges, self._court, self._detours, self._own)
+        self._views = Views(self._ground, self._own, self._intake.twins)
         self._events: list[MemberEvent] = []
         self._echo_fresh_s = params.echo_fresh_factor * params.edge_quiet_s
 
@@ -86,7 +90,7 @@ class Membership:
         elif kind == Ack.KIND:
             self.handle_probe(now, peer, Ack.decode_untrusted(body))
         else:
-            self._handle_vote(now, self._author_of(peer), kind, body)
+            self._hearing.handle(now, self._author_of(peer), kind, body)
             self._settle(now)
 
     def handle_probe(self, now: Now, peer: NodeId, probe: Ping | Ack) -> None:
@@ -217,8 +221,9 @@ class Membership:
 
     def members(self, now: Now) -> tuple[MemberView, ...]:
         """Return everybody known, this node included, by id."""
-        views = [self._view(now, member) for member in self._table]
-        return tuple(sorted([*views, self._own_view(now)], key=lambda view: view.id))
+        status = self.status(self._table.self_id)
+        assert status is not None
+        return self._views.members(now, status, is_isolated=self.isolated)
 
     def status(self, peer: NodeId) -> Status | None:
         """Return what is believed of a node; None for unknown ones."""
@@ -318,37 +323,6 @@ class Membership:
             raise RemoteError(Refusal.UNKNOWN_SENDER, "no presence of this peer is known")
         return member
 
-    def _handle_vote(self, now: Now, member: Member, kind: int, body: bytes) -> None:
-        peer = member.id
-        if kind == Accuse.KIND:
-            self._handle_accuse(now, member, body)
-        elif kind == Vouch.KIND:
-            remark = Vouch.decode_untrusted(body)
-            self._court.handle_vouch(now, peer, remark)
-            self._detours.handle_vouch(peer, remark)
-        elif kind == Ask.KIND:
-            self._court.handle_ask(now, peer, Ask.decode_untrusted(body))
-        elif kind == Withdraw.KIND:
-            taken_back = Withdraw.decode_untrusted(body)
-            if taken_back.subject == self._table.self_id:
-                self._own.forgiven(peer)
-            else:
-                self._court.handle_withdraw(peer, taken_back)
-        else:
-            raise RemoteError(Refusal.MALFORMED, f"no message of membership has kind {kind}")
-
-    def _handle_accuse(self, now: Now, accuser: Member, body: bytes) -> None:
-        verifier = self._parts.author.verifier
-        message = Accuse.decode_untrusted(body)
-        signed = open_accusation_untrusted(message, accuser.id, verifier.mesh)
-        fact = Accusation.decode_untrusted(signed.payload)
-        if fact.subject != self._table.self_id:
-            self._court.judge_accusation(now, accuser.id, signed)
-            return
-        verifier.check(signed)
-        self._own.accused(now, accuser.id, (fact.boot, fact.incarnation))
-        self._edges.rally(now, accuser)  # most often it then hears us, and nobody else need know
-
     def _witness(self, now: Now, member: Member, heard_us_at: Instant) -> None:
         """There is two-way evidence: the peer heard me then, and I heard it now."""
         probe = member.probe
@@ -443,54 +417,3 @@ class Membership:
             self._parts.gossip.set_peers(self.alive())
         if self._table.has_changes and self._agenda.due(CUT) == NEVER:
             self._agenda.set(CUT, later(now.instant, self._params.cut_s))
-
-    def _view(self, now: Now, member: Member) -> MemberView:
-        fact, flags = member.presence.fact, []
-        if member.probe is not None and member.probe.phase is Phase.HELD:
-            flags.append("degraded")
-        if self._intake.twins.get(member.id) is not None:
-            flags.append("cloned")
-        penalty = member.penalty(now.instant, self._params.flap_half_life_s)
-        if penalty > self._params.flap_penalty_high:
-            flags.append("flapping")
-        trip_s = member.trip.smoothed_s
-        same = (fact, member.status, trip_s, tuple(flags))
-        if member.view is not None and member.viewed == same:
-            return member.view
-        member.viewed = same
-        member.view = MemberView(
-            id=member.id,
-            name=fact.name,
-            address=fact.addresses[0],
-            status=member.status,
-            boot=fact.boot,
-            incarnation=fact.incarnation,
-            rtt_s=trip_s,
-            tags=fact.tags,
-            is_self=False,
-            flags=tuple(flags),
-        )
-        return member.view
-
-    def _own_view(self, now: Now) -> MemberView:
-        fact, flags = self._own.fact, []
-        if self._health.is_degraded(now.instant, self._params):
-            flags.append("degraded")
-        if self.isolated:
-            flags.append("isolated")
-        if self.own_twin is not None:
-            flags.append("cloned")
-        status = self.status(self._table.self_id)
-        assert status is not None
-        return MemberView(
-            id=self._table.self_id,
-            name=fact.name,
-            address=fact.addresses[0],
-            status=status,
-            boot=fact.boot,
-            incarnation=fact.incarnation,
-            rtt_s=None,
-            tags=fact.tags,
-            is_self=True,
-            flags=tuple(flags),
-        )

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from mesh.core.commands import TrustInvite
 from mesh.core.crypto.keys import fingerprint
 from mesh.core.effects import (
     ClientId,
@@ -28,6 +27,7 @@ from mesh.core.trust.applicants import Applicants
 from mesh.core.trust.joining import AdmitParts, Admitter, Step
 from mesh.core.trust.records import Certificate
 from mesh.core.trust.tickets import TicketBook, ticket_text
+from mesh.core.trust_commands import TrustInvite
 from mesh.core.wire.envelope import SignedFact
 
 JOINS_MAX = 128

@@ -8,7 +8,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from mesh.core.commands import (
+from mesh.core.crypto.keys import fingerprint, root_key_hash
+from mesh.core.crypto.spelling import spell_key
+from mesh.core.effects import ClientId, Json, Row
+from mesh.core.errors import LocalError, RemoteError
+from mesh.core.gossip.gossip import Family
+from mesh.core.identity import FactId, PublicKey, node_id
+from mesh.core.instants import Now, later
+from mesh.core.node.admissions import Admissions
+from mesh.core.node.participant import Participant
+from mesh.core.trust.applicants import ID_DIGITS_MIN
+from mesh.core.trust.records import NOTE_BYTES_MAX, Admin, Revocation, Rotation, Scope
+from mesh.core.trust.standing import FACTS_PER_LIST_MAX, write_pages
+from mesh.core.trust_commands import (
     AdmissionCommand,
     RankCommand,
     RootCommand,
@@ -28,18 +40,6 @@ from mesh.core.commands import (
     TrustRotate,
     TrustUninvite,
 )
-from mesh.core.crypto.keys import fingerprint, root_key_hash
-from mesh.core.crypto.spelling import spell_key
-from mesh.core.effects import ClientId, Json, Row
-from mesh.core.errors import LocalError, RemoteError
-from mesh.core.gossip.gossip import Family
-from mesh.core.identity import FactId, PublicKey, node_id
-from mesh.core.instants import Now, later
-from mesh.core.node.admissions import Admissions
-from mesh.core.node.participant import Participant
-from mesh.core.trust.applicants import ID_DIGITS_MIN
-from mesh.core.trust.records import NOTE_BYTES_MAX, Admin, Revocation, Rotation, Scope
-from mesh.core.trust.standing import FACTS_PER_LIST_MAX, write_pages
 from mesh.core.wire.codec import Text, normalise_text
 from mesh.core.wire.envelope import Author, Verified
 

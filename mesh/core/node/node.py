@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from itertools import count
 from typing import assert_never
 
+from mesh.core.blob_commands import BlobCommand
 from mesh.core.blobs.blobs import Asker
 from mesh.core.commands import (
-    BlobCommand,
     Hello,
     MemberList,
     MemberWait,
@@ -19,7 +19,6 @@ from mesh.core.commands import (
     NodeLeave,
     NodeStatus,
     TaskCertificate,
-    TrustCommand,
 )
 from mesh.core.effects import (
     CloseStream,
@@ -27,7 +26,6 @@ from mesh.core.effects import (
     Effect,
     Halt,
     Row,
-    StreamId,
 )
 from mesh.core.errors import LocalError, RemoteError
 from mesh.core.identity import Boot, boot_counter, mint_boot, node_id
@@ -44,20 +42,20 @@ from mesh.core.inputs import (
     NetworkInput,
     SeedsResolved,
     StreamClosed,
+    StreamInput,
     StreamOpened,
     StreamReceived,
     SuspendGap,
 )
 from mesh.core.instants import NEVER, Instant, Now, later
-from mesh.core.links.stream import MARK
 from mesh.core.node.admissions import Admissions
 from mesh.core.node.assembly import assemble, decode_genesis_untrusted, restore
 from mesh.core.node.authority import Authority
 from mesh.core.node.commits import Commits
 from mesh.core.node.contact import Contact
-from mesh.core.node.entry import JOIN_MARK, Entry, Granted, found_mesh
+from mesh.core.node.doorway import Doorway
+from mesh.core.node.entry import Entry, Granted, found_mesh
 from mesh.core.node.halts import LEFT, REMOVED, START_AFRESH
-from mesh.core.node.join_relays import RELAYED_JOIN_MARK
 from mesh.core.node.own_key import OwnKey
 from mesh.core.node.participant import Participant
 from mesh.core.node.queries import Queries
@@ -65,9 +63,8 @@ from mesh.core.node.setup import BOOT_ROW_BYTES, NodeSetup, last_start
 from mesh.core.node.views import Viewer
 from mesh.core.outbox import Outbox
 from mesh.core.snapshot import Snapshot
+from mesh.core.trust_commands import TrustCommand
 from mesh.core.wire.envelope import decode_signed_fact_untrusted
-
-UNREAD_STREAMS_MAX = 128
 
 
 class Node:
@@ -85,8 +82,6 @@ class Node:
         self._born: CommitNumber | None = None
         self._granted: Granted | None = None
         self._entry: Entry | None = None
-        self._unread: dict[StreamId, Instant] = {}
-        """Streams that were accepted and have not said yet what they are for, and since when."""
         self._lagged_until = Instant(0.0)
         """A loop that is late stays so for many turns; claims are suspended once for them all."""
         self._halt_at = NEVER
@@ -145,8 +140,8 @@ class Node:
         self._commits.handle_timeout(now.instant, self.outbox)
         if self._entry is not None:
             self._extend(self._entry.handle_timeout(now))
-        self._close_silent(now.instant)
         if self.participant is not None:
+            self.doorway.close_silent(now.instant)
             self._extend(self.participant.handle_timeout(now))
             self._extend(self.contact.handle_timeout(now))
             self.own_key.forget_rises(now)
@@ -164,7 +159,7 @@ class Node:
             self.contact.due,
             self.queries.next_deadline(),
             self.admissions.next_deadline(),
-            self._silent_at(),
+            self.doorway.next_deadline(),
             self._halt_at,
             self._commits.next_deadline(),
         )
@@ -193,84 +188,34 @@ class Node:
                     self._extend(self._entry.handle_resolved(now, addresses))
                 elif self.participant is not None:
                     self._extend(self.contact.handle_resolved(addresses))
-            case StreamOpened(stream, _, dialled):
-                self._handle_stream_opened(now, stream, dialled=dialled)
-            case StreamReceived(stream, data):
-                self._handle_stream_data(now, stream, data)
-            case StreamClosed(stream, reason):
-                self._handle_stream_closed(now, stream, reason)
+            case StreamOpened() | StreamReceived() | StreamClosed():
+                self._handle_stream(now, event)
             case _:
                 assert_never(event)
 
-    def _handle_stream_opened(self, now: Now, stream: StreamId, *, dialled: bool) -> None:
-        if self._entry is not None and self._entry.owns(stream):
-            self._extend(self._entry.handle_opened(now, stream))
-        elif self.participant is not None and dialled:
-            if stream in self.participant.bulk.channels:
-                self._extend(self.participant.bulk.handle_opened(now.instant, stream))
-            elif self.admissions.relays.owns(stream):
-                self._extend(self.admissions.relays.handle_opened(stream))
-        elif self.participant is None or len(self._unread) >= UNREAD_STREAMS_MAX:
-            self.outbox.put(CloseStream(stream))
-        else:
-            self._unread[stream] = now.instant
+    def _handle_stream(self, now: Now, event: StreamInput) -> None:
+        entry = self._entry
+        if entry is not None and entry.owns(event.stream):
+            self._handle_entry_stream(now, entry, event)
+        elif self.participant is not None:
+            self.doorway.handle(now, event)
+        elif isinstance(event, StreamOpened):
+            self.outbox.put(CloseStream(event.stream))
 
-    def _handle_stream_closed(self, now: Now, stream: StreamId, reason: str) -> None:
-        self._unread.pop(stream, None)
-        if self._entry is not None:
-            self._extend(self._entry.handle_closed(now, stream, reason))
-        if self.participant is not None:
-            self.participant.bulk.handle_closed(stream)
-            self.admissions.handle_closed(stream)
-
-    def _silent_at(self) -> Instant:
-        """Return when the oldest stream that says nothing is closed: they are few, and wanted."""
-        if not self._unread:
-            return NEVER
-        return later(next(iter(self._unread.values())), self.setup.params.links.stream_idle_s)
-
-    def _close_silent(self, instant: Instant) -> None:
-        while self._silent_at() <= instant:
-            stream = next(iter(self._unread))
-            del self._unread[stream]
-            self.outbox.put(CloseStream(stream))
-
-    def _handle_stream_data(self, now: Now, stream: StreamId, data: bytes) -> None:
-        try:
-            if self._entry is not None and self._entry.owns(stream):
-                self._extend(self._entry.receive_untrusted(now, stream, data))
-                self._take_grant(self._entry.granted)
-            elif self.participant is not None:
-                self._receive_stream(now, self.participant, stream, data)
-        except RemoteError as error:
-            self.outbox.put(CloseStream(stream))
-            if self.participant is not None:
-                self.participant.refuse(error)
-                self.participant.bulk.handle_closed(stream)
-                self.admissions.handle_closed(stream)
-
-    def _receive_stream(
-        self, now: Now, participant: Participant, stream: StreamId, data: bytes
-    ) -> None:
-        if stream in self._unread:
-            del self._unread[stream]
-            if len(participant.bulk.channels) >= participant.params.links.streams_max:
-                self.outbox.put(CloseStream(stream))
-            elif data[:1] == MARK:
-                participant.bulk.accept(now.instant, stream)
-            elif data[:1] in {JOIN_MARK, RELAYED_JOIN_MARK}:
-                self.admissions.accept(now, stream, relayed=data[:1] == RELAYED_JOIN_MARK)
-                data = data[1:]
-            else:
-                self.outbox.put(CloseStream(stream))
-        if self.admissions.owns(stream):
-            self._extend(self.admissions.receive_untrusted(now, stream, data))
-        elif stream in participant.bulk.channels:
-            peer, messages, effects = participant.bulk.receive_untrusted(now.instant, stream, data)
-            self._extend(effects)
-            for kind, body in messages:
-                assert peer is not None
-                self._extend(participant.receive_message(now, peer, kind, body))
+    def _handle_entry_stream(self, now: Now, entry: Entry, event: StreamInput) -> None:
+        match event:
+            case StreamOpened(stream):
+                self._extend(entry.handle_opened(now, stream))
+            case StreamReceived(stream, data):
+                try:
+                    self._extend(entry.receive_untrusted(now, stream, data))
+                    self._take_grant(entry.granted)
+                except RemoteError:
+                    self.outbox.put(CloseStream(stream))
+            case StreamClosed(stream, reason):
+                self._extend(entry.handle_closed(now, stream, reason))
+            case _:
+                assert_never(event)
 
     def _take_grant(self, granted: Granted | None) -> None:
         if granted is not None and self._granted is None:
@@ -325,6 +270,7 @@ class Node:
         self.own_key = OwnKey(participant)
         self.own_key.restore(self.rows)
         self.admissions = Admissions(self.setup, participant, rows)
+        self.doorway = Doorway(participant, self.admissions)
         self.authority = Authority(participant, self.admissions)
         self.contact = Contact(
             participant, self.setup.rng, self.setup.seeds, self.setup.addresses, extra

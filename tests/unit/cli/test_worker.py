@@ -18,11 +18,9 @@ from mesh.cli.attachment import NODE_LOST_S
 from mesh.cli.worker import Worker, WorkOptions, error_of
 from mesh.control.blobs import digest_of
 from mesh.control.client import Refused
+from mesh.core.blob_commands import BlobFetch, BlobGet, BlobPut
 from mesh.core.commands import (
     AgentAttach,
-    BlobFetch,
-    BlobGet,
-    BlobPut,
     Command,
     Hello,
     TaskClaim,
