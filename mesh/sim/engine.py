@@ -225,7 +225,9 @@ class Engine:
     def _look_at(self, host: Host) -> None:
         """Show a node to the observers: what it knows has changed, or it would not commit."""
         host.changed = False
-        if self.is_watched and host.state is HostState.RUNNING and host.node is not None:
+        if not (self.is_watched and self.observers):
+            return  # what nobody looks at need not be drawn up: it costs a look at every task
+        if host.state is HostState.RUNNING and host.node is not None:
             snapshots = {host.name: host.node.snapshot(host.clock.read(self.now_s))}
             for observer in self.observers:
                 observer.handle_snapshots(snapshots)

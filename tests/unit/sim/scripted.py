@@ -47,6 +47,8 @@ class Script:
     tick: Callable[[Now], list[Effect]] = lambda _now: []
     inputs: list[tuple[Now, Input]] = field(default_factory=list)
     ticks: list[Now] = field(default_factory=list)
+    drawn: list[Now] = field(default_factory=list)
+    """When somebody wanted a snapshot."""
     deadline: Instant = NEVER
 
     def start(self, now: Now) -> list[Effect]:
@@ -67,7 +69,7 @@ class Script:
         return self.deadline
 
     def snapshot(self, now: Now) -> Snapshot:
-        del now
+        self.drawn.append(now)
         return empty_snapshot(self.birth.name)
 
     def heard(self, kind: type[Input]) -> list[Input]:

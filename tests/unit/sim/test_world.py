@@ -28,6 +28,7 @@ from mesh.core.inputs import (
     SuspendGap,
 )
 from mesh.core.instants import Now
+from mesh.sim.checkers import Checker
 from mesh.sim.client import SimClient
 from mesh.sim.engine import Conditions
 from mesh.sim.host import SOCKET_DATAGRAMS_MAX, HostState
@@ -316,3 +317,17 @@ def test_replies_and_notices_reach_their_client_only() -> None:
     assert second.text("hello") == "two"
     assert [topic for _, topic, _ in one.notices] == ["to-all"]
     assert [topic for _, topic, _ in two.notices] == ["to-two", "to-all"]
+
+
+def test_what_nobody_looks_at_is_not_drawn_up() -> None:
+    # A snapshot costs a look at every task: with it a long run took ever longer per task.
+    world = world_of("a")
+    drawn = script(world, "a").drawn
+    world.watch(0.5)
+    commit(world, "a")
+    world.run(2.0)
+    assert not drawn
+    world.observers.append(Checker())
+    commit(world, "a", 2)
+    world.run(0.2)
+    assert len(drawn) == 1
