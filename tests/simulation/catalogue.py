@@ -229,6 +229,13 @@ PROMISES = (
         (Patch(Acknowledger, "owe", planted.durable_at_once(Acknowledger.owe)),),
     ),
     Mutant(
+        "copy-without-base",
+        "A peer counts as a copy of a completion though it has not even the claim.",
+        "S6",
+        hunts.copy_of_the_end_alone,
+        (Patch(Participant, "is_backed", yes),),
+    ),
+    Mutant(
         "failed-commit-forgotten",
         "Rows that the disk refused are not written again.",
         "S1",

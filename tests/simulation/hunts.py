@@ -174,6 +174,19 @@ def power_cut_of_copies(seed: int) -> None:
     strike_when_submitted(mesh, "a", "bc")
 
 
+def copy_of_the_end_alone(seed: int) -> None:
+    """A peer that missed a claim hears of its completion, and the disk of the owner is lost."""
+    mesh = a_mesh(seed, 2)
+    mesh.run(s=2)
+    mesh.partition(["a"], ["b"])
+    mesh["a"].claim("build")
+    mesh["a"].start("build")
+    mesh.repair()
+    mesh["a"].complete("build")
+    mesh.world.destroy_disk("a")
+    close(mesh)
+
+
 def failed_commit(seed: int) -> None:
     """A peer's disk fails once, for the copy of a task, and then takes the next one."""
     mesh = a_mesh(seed, 2)

@@ -71,6 +71,20 @@ def test_m5_a_late_joiner_learns_everything_and_claims_nothing_owned(meshes: Mes
     assert all(mesh.owners(f"t{n}")["d"] in {"a", "b", "c"} for n in range(60))
 
 
+def test_a_copy_of_a_completion_is_worth_something_by_itself(meshes: MeshOf) -> None:
+    mesh = meshes(2)
+    mesh.partition(["a"], ["b"])
+    mesh["a"].claim("build")
+    mesh["a"].start("build")
+    mesh.repair()
+    assert mesh["b"].view("build") is None, "it has missed everything so far"
+    assert mesh["a"].complete("build").number("copies") == 2
+    mesh.world.destroy_disk("a")
+    view = mesh["b"].view("build")
+    assert view is not None
+    assert view.state is TaskState.COMPLETED
+
+
 def test_m7_an_orphan_is_retaken_by_one_and_the_old_owner_is_fenced(meshes: MeshOf) -> None:
     mesh = meshes(5)
     first = mesh["a"].claim("build").text("token")

@@ -52,7 +52,13 @@ FOUND_LONG = (
 
 LEAVER = "who was saying goodbye when the weather cleared up was looked for, and never came back"
 
-FOUND_LATER = (("lan", Plan(81, nodes=3, storm_s=10.0, tasks=5), LEAVER),)
+BASELESS = "a peer that had missed the claim counted as a copy of its completion, and had nothing"
+
+FOUND_LATER = (
+    ("lan", Plan(81, nodes=3, storm_s=10.0, tasks=5), LEAVER),
+    ("lan", Plan(785, nodes=3, storm_s=10.0, tasks=5), BASELESS),
+    ("lan", Plan(7751, nodes=3, storm_s=10.0, tasks=5), BASELESS),
+)
 
 
 @pytest.mark.parametrize(("profile", "plan", "what"), [*FOUND, *FOUND_LATER])

@@ -6,7 +6,7 @@ the greater claim within one round trip, well before it would start.
 
 from typing import Any
 
-from mesh.core.claims.facts import Cancel, Claim, Progress, ProgressState
+from mesh.core.claims.facts import Cancel, Claim, Progress, ProgressState, Result
 from mesh.core.claims.limits import outhung, rival
 from mesh.core.claims.record import ClaimView, Record, token_key
 from mesh.core.claims.table import Table
@@ -93,6 +93,44 @@ def counts(table: Table, verified: Verified[Any]) -> bool:
     record = table.record(task)
     view = None if record is None else view_of(record, claim_id)
     return view is not None and view.valid
+
+
+def base_of(verified: Verified[Any]) -> FactId | None:
+    """Return the claim that a fact is part of or rests on, if it is one of those with copies."""
+    if isinstance(verified.fact, Claim):
+        return verified.id
+    return verified.fact.claim if isinstance(verified.fact, Progress | Result) else None
+
+
+def is_backed(table: Table, verified: Verified[Any]) -> bool:
+    """Whether a fact counts here from what is held alone, should nobody else come back.
+
+    A result whose claim is unknown completes nothing: who has only the result has no copy.
+    """
+    claim = base_of(verified)
+    if claim is None:
+        return True
+    record = table.record(verified.fact.task)
+    view = None if record is None else view_of(record, claim)
+    return view is not None and view.valid
+
+
+def missing_ids(table: Table, verified: Verified[Any]) -> list[FactId]:
+    """Return what to ask for when a fact is not backed: the next of its claims, or the spec.
+
+    What a claim cites of the membership gets about by itself.
+    """
+    cited = base_of(verified)
+    assert cited is not None, "what rests on nothing lacks nothing"
+    record = table.record(verified.fact.task)
+    while cited is not None:
+        view = None if record is None else view_of(record, cited)
+        if record is None or view is None:
+            return [cited]
+        if record.spec is None:
+            return [view.fact.fact.spec]
+        cited = view.fact.fact.supersedes
+    return []
 
 
 def view_of(record: Record, claim: FactId) -> ClaimView | None:

@@ -10,6 +10,7 @@ from mesh.core.gossip.holdings import holdings_of
 from mesh.core.gossip.intake import Accepted, Intake, Taken
 from mesh.core.gossip.items import Form, Item
 from mesh.core.gossip.messages import (
+    SHORT_BYTES,
     EagerFacts,
     Have,
     Pull,
@@ -74,7 +75,7 @@ class Gossip:
             Push.KIND: self._handle_push,
             PushAck.KIND: self._handle_ack,
             EagerFacts.KIND: self._handle_facts,
-            PulledFacts.KIND: self._handle_facts,
+            PulledFacts.KIND: self._handle_pulled,
             ToldFacts.KIND: self._handle_facts,
             Have.KIND: self._handle_have,
             Pull.KIND: self._handle_pull,
@@ -294,6 +295,14 @@ class Gossip:
         self._forward(now, taken.accepted, EAGER)
         _raise(taken)
 
+    def _handle_pulled(self, now: Now, peer: NodeId, body: bytes) -> None:
+        message = PulledFacts.decode_untrusted(body)
+        taken = self._intake.take(now, message.family, message.items, peer)
+        self._forward(now, taken.accepted, EAGER)
+        came = [accepted.verified for accepted in taken.accepted]
+        self._ask_for_the_base(now, message.family, came, peer)
+        _raise(taken)
+
     def _handle_sync_facts(self, now: Now, peer: NodeId, body: bytes) -> None:
         message = SyncFacts.decode_untrusted(body)
         self._reconciler.touch(now.instant, peer)
@@ -322,13 +331,33 @@ class Gossip:
     def _objects(
         self, now: Now, family: Family, section: Section, taken: Taken, peer: NodeId
     ) -> bool:
-        """Whether a receipt must be withheld, since something pushed is beaten here."""
-        if section.want is not Want.RECEIPT:
+        """Whether a receipt must be withheld: for something pushed is beaten here, or baseless."""
+        if section.want is Want.NOTHING:
             return False
-        held = (self.get(family, id_) for id_ in taken.ids)
-        beaten = [v for v in held if v is not None and self._receiver.knows_better(now, v, peer)]
+        found = (self.get(family, id_) for id_ in taken.ids)
+        held = [verified for verified in found if verified is not None]
+        if section.want is Want.DURABLE:
+            baseless = self._ask_for_the_base(now, family, held, peer)
+            self._post.count("copies_withheld", baseless)
+            return baseless
+        beaten = [v for v in held if self._receiver.knows_better(now, v, peer)]
         self._post.count("receipts_withheld", bool(beaten))
         return bool(beaten)
+
+    def _ask_for_the_base(
+        self, now: Now, family: Family, held: Sequence[Verified[Any]], peer: NodeId
+    ) -> bool:
+        """Whether facts mean nothing here by themselves; then the peer sends what they rest on.
+
+        A push comes again, and is acknowledged as a copy once it counts here.
+        """
+        receiver = self._receiver
+        baseless = [verified for verified in held if not receiver.is_backed(verified)]
+        missing = [id_ for verified in baseless for id_ in receiver.missing_ids(verified)]
+        if missing:
+            cut = [id_[:SHORT_BYTES] for id_ in missing]
+            self._spreader.handle_have(now.instant, peer, family, cut)
+        return bool(baseless)
 
     def _handle_ack(self, now: Now, peer: NodeId, body: bytes) -> None:
         ack = PushAck.decode_untrusted(body)

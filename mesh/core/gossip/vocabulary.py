@@ -1,10 +1,11 @@
 """What gossip and its users talk about: families of facts, wanted answers, the receiving side."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NewType, Protocol
 
-from mesh.core.identity import NodeId, PublicKey
+from mesh.core.identity import FactId, NodeId, PublicKey
 from mesh.core.instants import Now
 from mesh.core.outbox import Outbox
 from mesh.core.params import GossipParams
@@ -56,6 +57,17 @@ class Receiver(Protocol):
         A receipt for it is withheld: to acknowledge is to say "it counts here, and I know of
         nothing greater".
         """
+        ...
+
+    def is_backed(self, verified: Verified[Any]) -> bool:
+        """Whether a pushed fact counts here from what is held alone.
+
+        If not, a durable receipt for it is withheld: a copy that means nothing by itself is none.
+        """
+        ...
+
+    def missing_ids(self, verified: Verified[Any]) -> Sequence[FactId]:
+        """Return the facts of the same family that one that is not backed lacks, nearest first."""
         ...
 
     def handle_acknowledged(self, now: Now, push: PushNumber, peer: NodeId, durable: bool) -> None:

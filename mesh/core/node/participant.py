@@ -7,7 +7,7 @@ from typing import Any
 from mesh.core.blobs.blobs import Blobs
 from mesh.core.bucket import Buckets
 from mesh.core.claims.desk import Desk
-from mesh.core.claims.dominance import counts, dominating_ids
+from mesh.core.claims.dominance import counts, dominating_ids, is_backed, missing_ids
 from mesh.core.claims.exchange_facts import EXCHANGE_CONTEXTS
 from mesh.core.claims.facts import CLAIM_CONTEXTS, Evidence, TaskFact
 from mesh.core.claims.forgotten import FORGET_CONTEXTS
@@ -17,7 +17,7 @@ from mesh.core.errors import LocalError, Refusal, RemoteError
 from mesh.core.gossip.gossip import Family, Gossip, PushNumber
 from mesh.core.gossip.items import Form, Item
 from mesh.core.gossip.messages import ToldFacts
-from mesh.core.identity import Address, Boot, NodeId, PublicKey, TaskId, node_id
+from mesh.core.identity import Address, Boot, FactId, NodeId, PublicKey, TaskId, node_id
 from mesh.core.instants import Instant, Now, later
 from mesh.core.links.links import Opened
 from mesh.core.links.session import LinkEnd
@@ -182,6 +182,14 @@ class Participant:
         if ids:
             self.gossip.tell(now, peer, Family.TASKS, ids)
         return bool(ids) or not counts(self.table, verified)
+
+    def is_backed(self, verified: Verified[Any]) -> bool:
+        """Whether a pushed fact counts here from what is held alone."""
+        return is_backed(self.table, verified)
+
+    def missing_ids(self, verified: Verified[Any]) -> list[FactId]:
+        """Return what to ask for when a fact is not backed."""
+        return missing_ids(self.table, verified)
 
     def handle_acknowledged(self, now: Now, push: PushNumber, peer: NodeId, durable: bool) -> None:
         """A peer holds what was pushed."""

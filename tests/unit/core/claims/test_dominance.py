@@ -1,8 +1,16 @@
 """Which facts beat a claim, whom a claim beats, and which claims count at all."""
 
-from mesh.core.claims.dominance import counts, dominating_ids, outraced
+from mesh.core.claims.dominance import (
+    counts,
+    dominating_ids,
+    is_backed,
+    missing_ids,
+    outraced,
+)
 from mesh.core.claims.facts import Claim, Progress, ProgressState
-from tests.unit.core.claims.desk_world import Place, World, task_of
+from mesh.core.claims.table import Table
+from mesh.core.commands import TaskComplete
+from tests.unit.core.claims.desk_world import MESH, PARAMS, Place, World, evidence_of, task_of
 
 
 def racers() -> tuple[World, Place, Place, str]:
@@ -69,3 +77,29 @@ def test_a_claim_counts_once_what_it_cites_is_there() -> None:
     assert counts(stranger.table, heir)
     spec = world[0].gossip.published[0]
     assert counts(stranger.table, spec), "what claims nothing is never in doubt"
+
+
+def test_who_has_only_the_end_of_a_task_asks_for_the_rest_step_by_step() -> None:
+    world = World(3)
+    task = world[0].submit()
+    world.run(0.1)
+    world[1].claim(task)
+    world.run(0.1)
+    world.parted = {2: 1}
+    world[0].learn_end(world[1], "left")
+    heir = world[0].claim(task)
+    world[0].call(TaskComplete(heir["handle"]))
+    spec, *_, evidence, second, started, result = world[0].gossip.published
+    (first,) = [v for v in world[1].gossip.published if isinstance(v.fact, Claim)]
+    table = Table(MESH, PARAMS, lambda _: False)
+    table.add(result)
+    for missing in (second, spec, first):
+        assert not is_backed(table, result)
+        assert missing_ids(table, result) == [missing.id]
+        table.add(missing)
+    assert missing_ids(table, result) == [], "the membership will tell why the first claim ended"
+    assert not is_backed(table, result)
+    table.add_evidence(evidence_of(evidence))
+    assert is_backed(table, result)
+    assert is_backed(table, started), "though it is not there itself"
+    assert is_backed(table, spec)

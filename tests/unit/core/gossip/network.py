@@ -62,6 +62,8 @@ class Station:
         self.judge: Judge = lambda _verified: True
         self.judged: list[FactId] = []
         self.beaten: dict[FactId, None] = {}
+        self.bases: dict[FactId, tuple[FactId, ...]] = {}
+        """What each fact rests on, where it rests on anything."""
         self.acknowledged: list[tuple[PushNumber, NodeId, bool]] = []
         self.refused: list[Refusal] = []
         parts = GossipParts(
@@ -88,6 +90,12 @@ class Station:
         assert now.instant >= 0
         assert peer != self.id
         return verified.id in self.beaten
+
+    def is_backed(self, verified: Verified[Any]) -> bool:
+        return all(self.gossip.holds(Family.TASKS, id_) for id_ in self.bases.get(verified.id, ()))
+
+    def missing_ids(self, verified: Verified[Any]) -> Sequence[FactId]:
+        return self.bases[verified.id]
 
     def handle_acknowledged(self, now: Now, push: PushNumber, peer: NodeId, durable: bool) -> None:
         assert now.instant >= 0

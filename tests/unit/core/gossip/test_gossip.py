@@ -300,6 +300,22 @@ def test_a_receipt_is_withheld_for_what_is_beaten_here() -> None:
     assert [entry[1:] for entry in a.acknowledged] == [(b.id, True)]
 
 
+def test_a_copy_counts_once_what_it_rests_on_has_been_asked_for_and_is_there() -> None:
+    network = Network(2)
+    a, b = network.stations
+    base, top = a.notes(b"claim") + a.notes(b"result")
+    a.gossip.restore(Family.TASKS, base)
+    b.bases[top.id] = (base.id,)
+    network.do(a, lambda g, now: g.publish(now, Family.TASKS, [top], Want.DURABLE))
+    network.run(0.01)
+    assert b.gossip.counters()["copies_withheld"] == 1
+    assert b.gossip.holds(Family.TASKS, base.id), "one round trip after it was missed"
+    assert a.acknowledged == []
+    network.run(1.5)
+    assert [entry[1:] for entry in a.acknowledged] == [(b.id, True)]
+    assert b.gossip.counters()["copies_withheld"] == 1
+
+
 def test_a_fact_drafted_twice_leaves_with_the_signature_of_the_first() -> None:
     station, peer = Station(1, params_with()), Station(2, params_with())
     station.gossip.set_peers([peer.id])
