@@ -26,6 +26,7 @@ from mesh.core.membership.member import Member
 from mesh.core.node import node
 from mesh.core.node.commits import Commits
 from mesh.core.node.node import Node
+from mesh.core.node.participant import Participant
 from mesh.core.outbox import Outbox
 from tests.simulation import hunts, hunts_schedule, planted
 from tests.simulation.catalogue_exchange import EXCHANGE
