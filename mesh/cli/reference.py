@@ -71,6 +71,7 @@ def _conventions() -> Iterator[str]:
         "  They reach the node together, in their order, and share one write to its disk and few",
         "  signatures; each succeeds or fails alone. Once all are decided, one line with an array",
         "  answers them, in the same order. So many tasks are submitted or claimed at once.",
+        "  The clients `mesh.control.client` and `mesh.control.trio_client` call it `bundle`.",
         "- Fields that a method does not have are refused. Bytes are base64.",
         "- A request with a `request_id` may be repeated: it has one effect and one answer.",
         f"- A line has at most {line_kib} KiB, and {payload_mib} MiB where a method takes bytes.",

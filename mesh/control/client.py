@@ -14,6 +14,9 @@ RECEIVE_BYTES = 65_536
 TIMEOUT_S = 30.0
 CONNECT_S = 5
 SYSTEM_DIRECTORY = "/run/mesh"
+BUNDLE_MAX = 64
+LINE_BYTES_MAX = 1_048_576
+"""What the node takes on one line: so many requests, and so many bytes."""
 
 
 class NodeUnreachable(Exception):  # noqa: N818  it says what is the case, and users see it
@@ -92,6 +95,30 @@ def encode_request(id_: int, method: str, parameters: Mapping[str, Any]) -> byte
     return json.dumps(frame, separators=(",", ":")).encode() + b"\n"
 
 
+def encode_bundle(first_id: int, requests: Sequence[tuple[str, Mapping[str, Any]]]) -> bytes:
+    """Return the line that asks many things at once; raises Refused for more than a line takes."""
+    if not 0 < len(requests) <= BUNDLE_MAX:
+        raise Refused(
+            "invalid_request",
+            f"an array of {len(requests)} requests",
+            f"send between 1 and {BUNDLE_MAX} of them at once",
+        )
+    lines = [encode_request(first_id + at, *each)[:-1] for at, each in enumerate(requests)]
+    line = b"[" + b",".join(lines) + b"]\n"
+    if len(line) > LINE_BYTES_MAX:
+        raise Refused(
+            "frame_too_large",
+            f"{len(requests)} requests of {len(line)} bytes, a line has at most {LINE_BYTES_MAX}",
+            "send fewer of them at once",
+        )
+    return line
+
+
+def result_of(frame: Mapping[str, Any]) -> Any:  # noqa: ANN401  JSON
+    """Return the result in an answer of a bundle, or a Refused, not raised."""
+    return refusal_of(frame["error"]) if "error" in frame else frame["result"]
+
+
 def refusal_of(error: Mapping[str, Any]) -> Refused:
     """Return the exception for the error in an answer."""
     data = error.get("data") or {}
@@ -134,36 +161,31 @@ class Client:
 
     def request(self, method: str, parameters: Mapping[str, Any]) -> Any:  # noqa: ANN401  JSON
         """Ask with the parameters as a mapping."""
-        patience_s = self._patience_s(parameters)
-        line = self._line(method, parameters)
-        frame = self._exchange(line + b"\n", patience_s, self._last_id)
+        self._last_id += 1
+        line = encode_request(self._last_id, method, parameters)
+        frame = self._exchange(line, self._patience_s(parameters), self._last_id)
         if "error" in frame:
             raise refusal_of(frame["error"])
         return frame["result"]
 
     def bundle(self, requests: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Any]:
-        """Ask many things at once; returns for each its result, or a Refused, not raised.
+        """Ask up to 64 things at once; returns for each its result, or a Refused, not raised.
 
         They reach the node together and share what they cost there: one write to its disk, few
-        signatures and datagrams. Raises Refused when the node takes none of them.
+        signatures and datagrams. Raises Refused when there are too many for one line.
         """
         patience_s = max((self._patience_s(each) for _, each in requests), default=0.0)
-        lines = [self._line(method, parameters) for method, parameters in requests]
-        first = self._last_id - len(lines) + 1
-        answers = self._exchange(b"[" + b",".join(lines) + b"]\n", patience_s, first)
+        first = self._last_id + 1
+        line = encode_bundle(first, requests)
+        self._last_id += len(requests)
+        answers = self._exchange(line, patience_s, first)
         if isinstance(answers, dict):
             raise refusal_of(answers["error"])
-        return [
-            refusal_of(frame["error"]) if "error" in frame else frame["result"] for frame in answers
-        ]
+        return [result_of(frame) for frame in answers]
 
     def _patience_s(self, parameters: Mapping[str, Any]) -> float:
         wait_s = parameters.get("wait_s")
         return self._timeout_s + (wait_s if isinstance(wait_s, int | float) else 0)
-
-    def _line(self, method: str, parameters: Mapping[str, Any]) -> bytes:
-        self._last_id += 1
-        return encode_request(self._last_id, method, parameters)[:-1]
 
     def _exchange(self, line: bytes, patience_s: float, id_: int) -> Any:  # noqa: ANN401  JSON
         """Send a line; returns the frame that answers it, or the frames that answer a bundle."""

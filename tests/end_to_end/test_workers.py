@@ -92,3 +92,22 @@ def test_show_tells_of_the_last_runs(real_mesh: RealMesh, folder: Path) -> None:
     assert f"bot on {second.name}" in table[1]
     assert "no disk" in table[1]
     assert "completed" in table[2]
+
+
+def test_trio_asks_many_things_on_one_line(real_mesh: RealMesh, folder: Path) -> None:
+    (node,) = real_mesh.start(1)
+    (folder / "submit.py").write_text(example("py"))
+    environment = {**os.environ, "MESH_SOCKET": str(node.socket)}
+    payloads = ["eA=="] * 99 + ["!"]
+    done = subprocess.run(
+        [sys.executable, str(folder / "submit.py"), "many", *payloads],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    *tasks, refused = done.stdout.split()
+    assert refused == "bad_base64"
+    listed = json.loads(mesh(node, "task", "list", "--json", "--limit", "200"))["tasks"]
+    assert sorted(tasks) == sorted(each["id"] for each in listed)

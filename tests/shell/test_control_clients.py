@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import trio
 
+from mesh.control import client as plain
 from mesh.control.client import Client, NodeUnreachable, Refused
-from mesh.control.framing import BUNDLE_MAX
+from mesh.control.framing import BUNDLE_MAX, PAYLOAD_LINE_BYTES_MAX
 from mesh.control.trio_client import TrioClient
 from mesh.core.commands import Hello, MemberList, TaskShow
 from tests.unit.control.fake_node import fake_node, refusing
@@ -70,6 +71,11 @@ async def test_bundle_beyond_its_bound_is_refused_as_a_whole(tmp_path: Path) -> 
         assert not node.asked(Hello)
 
 
+def test_clients_know_the_bounds_of_a_line() -> None:
+    assert plain.BUNDLE_MAX == BUNDLE_MAX
+    assert plain.LINE_BYTES_MAX == PAYLOAD_LINE_BYTES_MAX
+
+
 async def test_trio_client_has_many_calls_under_way(tmp_path: Path) -> None:
     async with fake_node(tmp_path) as node, trio.open_nursery() as nursery:
         client = await TrioClient.connect(nursery, node.path)
@@ -88,6 +94,36 @@ async def test_trio_client_has_many_calls_under_way(tmp_path: Path) -> None:
             while len(answers) < 3:
                 await trio.testing.wait_all_tasks_blocked()
         assert answers == {task: {"task": task} for task in ("a", "b", "c")}
+        nursery.cancel_scope.cancel()
+
+
+async def test_trio_client_asks_bundles_beside_other_calls(tmp_path: Path) -> None:
+    async with fake_node(tmp_path) as node, trio.open_nursery() as nursery:
+        client = await TrioClient.connect(nursery, node.path)
+        got: dict[str, list[Any]] = {}
+
+        async def ask(name: str, *tasks: str) -> None:
+            wanted = [("task.show", {"task": task}) for task in tasks]
+            got[name] = await client.bundle([*wanted, ("task.show", {"tsk": "c"})])
+
+        nursery.start_soon(ask, "one", "a", "b")
+        nursery.start_soon(ask, "two", "c")
+        await node.until(lambda: len(node.received) == 3)
+        with pytest.raises(Refused, match="an array of 65 requests"):
+            await client.bundle([("hello", {})] * (BUNDLE_MAX + 1))
+        with pytest.raises(Refused, match="at most 1048576"):
+            await client.bundle([("task.show", {"task": "x" * 20_000})] * BUNDLE_MAX)
+        for asked in reversed(node.received):
+            assert isinstance(asked.command, TaskShow)
+            node.server.reply(asked.client, asked.request, {"task": asked.command.task})
+        with trio.fail_after(5):
+            while len(got) < 2:
+                await trio.testing.wait_all_tasks_blocked()
+        assert got["one"][:2] == [{"task": "a"}, {"task": "b"}]
+        assert got["two"][:1] == [{"task": "c"}]
+        for answers in got.values():
+            assert isinstance(answers[-1], Refused)
+            assert answers[-1].name == "invalid_params"
         nursery.cancel_scope.cancel()
 
 

@@ -6,12 +6,13 @@ only when the disk has read it again and its hash is its name.
 """
 
 from base64 import b64decode, b64encode
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mesh.core.blob_commands import BlobCommand, BlobFetch, BlobGet, BlobList, BlobPut
-from mesh.core.blobs.fetching import Fetching
+from mesh.core.blobs.fetching import Fetch, Fetching
 from mesh.core.blobs.messages import PART_BYTES_MAX, BlobAsk, BlobLacking, BlobPart
 from mesh.core.blobs.shelf import Shelf, Volume
 from mesh.core.effects import ClientId, DropBlob, Json, ReadBlob, SealBlob, WriteBlob
@@ -26,6 +27,7 @@ PUT_BYTES_MAX = 512 * 1024
 READS_MAX = 256
 DIGEST_BYTES = 32
 WAITS_MAX = 256
+UNMET_TRIED = 16
 TOLD_PARTS = 16
 """Watchers hear of a transfer once in so many parts."""
 
@@ -59,6 +61,10 @@ class Blobs:
     """Uploads whose last part is on its way to the disk."""
     _reads: dict[BlobId, list[Reading]] = field(default_factory=dict)
     _waits: dict[Asker, tuple[BlobId, Instant]] = field(default_factory=dict)
+    _unmet: "OrderedDict[BlobId, tuple[int, tuple[NodeId, ...]]]" = field(
+        default_factory=OrderedDict
+    )
+    """Blobs that tasks want here and for which there is no room: size, and who should have them."""
     _sealing: dict[BlobId, None] = field(default_factory=dict)
     _stored: dict[TaskId, None] = field(default_factory=dict)
 
@@ -85,15 +91,30 @@ class Blobs:
         """See to it that a blob that a task names comes here, and stays as long as the task."""
         blob, size = named
         self.shelf.use(task, blob)
+        self._want(now, blob, size, preferred)
+
+    def _want(self, now: Now, blob: BlobId, size: int, preferred: tuple[NodeId, ...]) -> None:
         if self.has(blob) or blob in self.fetching.fetches or blob in self._puts:
             return
         try:
             self.shelf.reserve(now.instant, blob, size)
         except LocalError as full:
             self.count(full.name)
+            if full.name == "blob_quota":
+                self._unmet[blob] = (size, preferred)
             return
-        self.shelf.use(task, blob)
+        self._unmet.pop(blob, None)
         self.fetching.begin(blob, size, preferred)
+
+    def _want_again(self, now: Now) -> None:
+        """There is more room than before: want what did not fit, those of longest standing first.
+
+        Only so many are tried, for each may be too large still; it stands at the end then.
+        """
+        for _ in range(min(len(self._unmet), UNMET_TRIED)):
+            blob, (size, preferred) = self._unmet.popitem(last=False)
+            if self.shelf.tasks(blob):
+                self._want(now, blob, size, preferred)
 
     def use(self, task: TaskId, blob: BlobId) -> None:
         """A task names a blob: where it is here, it stays as long as the task."""
@@ -147,7 +168,6 @@ class Blobs:
         if blob in self._puts:
             raise LocalError("blob_busy", "somebody is putting this blob in", "try again")
         volume = self.shelf.reserve(now.instant, blob, command.size)
-        self.shelf.adopt(blob)
         if volume.whole or command.offset != volume.have or not data:
             self._reply(asker, self._view(blob))
             return
@@ -171,7 +191,6 @@ class Blobs:
         if len(self._waits) >= WAITS_MAX:
             raise LocalError("busy", f"{WAITS_MAX} clients wait for blobs already", "try again")
         self.shelf.reserve(now.instant, blob, command.size)
-        self.shelf.adopt(blob)
         if blob not in self._puts:
             self.fetching.begin(blob, command.size, ())
         self._waits[asker] = (blob, later(now.instant, command.wait_s))
@@ -183,7 +202,7 @@ class Blobs:
             "size": volume.size,
             "stored": volume.have,
             "complete": volume.whole,
-            "tasks": len(volume.users),
+            "tasks": len(self.shelf.tasks(blob)),
         }
 
     def _reply(self, asker: Asker, result: Json) -> None:
@@ -256,7 +275,7 @@ class Blobs:
         volume = self.shelf.volumes.get(blob)
         if volume is None or volume.size is None:
             return
-        volume.have = have
+        self.shelf.grow(volume, have)
         if have >= volume.size:
             self._sealing[blob] = None
             self.outbox.put(SealBlob(blob, volume.size))
@@ -278,11 +297,11 @@ class Blobs:
         if whole:
             self.count("blobs_stored")
             self.fetching.end(blob)
-            self._stored.update(volume.users)
+            self._stored.update(dict.fromkeys(self.shelf.tasks(blob)))
             self.outbox.notify("blob", self._view(blob))
             self._answer_waits(blob)
         else:
-            volume.have = 0
+            self.shelf.grow(volume, 0)
             self.count("blobs_wrong")
             self.outbox.put(DropBlob(blob))
             self.fetching.handle_wrong(now.instant, blob)
@@ -347,31 +366,54 @@ class Blobs:
             self._refuse(asker, error)
         fetch, volume = self.fetching.fetches.get(blob), self.shelf.volumes.get(blob)
         if volume is not None and not volume.whole:
-            volume.have = 0
+            self.shelf.grow(volume, 0)
             self.outbox.put(DropBlob(blob))
             if fetch is not None:
                 fetch.received = fetch.asked = 0
-                fetch.source, fetch.due = None, later(now.instant, self.params.retry_s)
+                self.fetching.rest(now.instant, fetch)
 
     # --- time
 
     def handle_timeout(self, now: Now) -> None:
         """Ask who is to be asked, refuse who has waited long enough, drop what nobody needs."""
-        for fetch in self.fetching.under_way():
-            if fetch.due <= now.instant and fetch.blob not in self._sealing:
-                self._go_on(now, fetch.blob)
         for asker, (blob, deadline) in list(self._waits.items()):
             if deadline <= now.instant:
                 del self._waits[asker]
                 self._refuse(asker, not_here(self.shelf.volumes.get(blob), "timed_out"))
-        for blob in self.shelf.idle(now.instant):
-            if blob not in self._puts and blob not in self._sealing:
-                self.fetching.end(blob)
-                del self.shelf.volumes[blob]
-                self.outbox.put(DropBlob(blob))
-                self.count("blobs_dropped")
-            else:
-                self.shelf.volumes[blob].idle_since = now.instant
+        self._drop_idle(now)
+        self.fetching.wake(now.instant)
+        # Whoever leaves the few that are under way makes place for another, who is due as well.
+        while due := [fetch for fetch in self._asking() if fetch.due <= now.instant]:
+            for fetch in due:
+                self._go_on(now, fetch.blob)
+
+    def _asking(self) -> list[Fetch]:
+        return [fetch for fetch in self.fetching.under_way() if fetch.blob not in self._sealing]
+
+    def _drop_idle(self, now: Now) -> None:
+        idle = self.shelf.idle(now.instant)
+        for blob in idle:
+            if blob in self._puts or blob in self._sealing:
+                self.shelf.touch(now.instant, blob)
+                continue
+            self.fetching.end(blob)
+            self.shelf.drop(blob)
+            self.outbox.put(DropBlob(blob))
+            self.count("blobs_dropped")
+        if idle:
+            self._want_again(now)
+
+    def settle(self, now: Now) -> None:
+        """Ask at once for what has come to be wanted during one input."""
+        while fresh := [
+            fetch for fetch in self._asking() if fetch.source is None and fetch.due <= now.instant
+        ]:
+            for fetch in fresh:
+                self._go_on(now, fetch.blob)
+
+    def handle_arrivals(self, now: Now) -> None:
+        """Somebody has come: what nobody had may be there."""
+        self.fetching.wake(now.instant, everything=True)
 
     def _go_on(self, now: Now, blob: BlobId) -> None:
         fetch, volume = self.fetching.fetches[blob], self.shelf.volumes[blob]
@@ -386,8 +428,8 @@ class Blobs:
     def next_deadline(self) -> Instant:
         """Return when something is due."""
         ends = (deadline for _, deadline in self._waits.values())
-        due = [fetch.due for fetch in self.fetching.under_way() if fetch.blob not in self._sealing]
-        return min((*ends, *due, self.shelf.next_idle()))
+        due = (fetch.due for fetch in self._asking())
+        return min((*ends, *due, self.fetching.next_wake(), self.shelf.next_idle()))
 
 
 def blob_id(digest: str) -> BlobId:

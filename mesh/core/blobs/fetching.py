@@ -7,10 +7,16 @@ broken connection or a restart costs what was under way and no more. Only the ha
 says whether the bytes are right. A peer that has sent all of them is not asked again when they
 were wrong; if they came from several, or from before a restart, the next one sends all, so that
 nobody is blamed for the bytes of another.
+
+Only the oldest few are on their way at once. One that nobody has does not keep its place among
+them: it rests, and so long that of all that rest no more are asked for in `retry_s` than may be on
+their way. When somebody comes, who may have them, all are asked for again.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 
 from mesh.core.blobs.messages import PART_BYTES_MAX, BlobAsk
 from mesh.core.identity import BlobId, NodeId
@@ -48,22 +54,52 @@ class Fetching:
     alive: Callable[[], tuple[NodeId, ...]]
     ask: Callable[[NodeId, BlobAsk], None]
     fetches: dict[BlobId, Fetch] = field(default_factory=dict)
+    _queue: "OrderedDict[BlobId, Fetch]" = field(default_factory=OrderedDict)
+    """Those that are on their way or to be begun."""
+    _resting: "OrderedDict[BlobId, Fetch]" = field(default_factory=OrderedDict)
+    """The others, by when their rest ends."""
+    _rest_end: Instant = Instant(0.0)
 
     def begin(self, blob: BlobId, size: int, preferred: tuple[NodeId, ...]) -> None:
-        """Want a blob; asked for at the next turn of the clock, if few are under way."""
+        """Want a blob; asked for at the end of the turn, if few are under way."""
         known = self.fetches.get(blob)
         if known is None:
-            self.fetches[blob] = Fetch(blob, preferred, size)
+            self.fetches[blob] = self._queue[blob] = Fetch(blob, preferred, size)
         elif not set(preferred) <= set(known.preferred):
             known.preferred = tuple(dict.fromkeys((*preferred, *known.preferred)))
 
     def end(self, blob: BlobId) -> None:
         """A blob is here, or wanted no more."""
         self.fetches.pop(blob, None)
+        self._queue.pop(blob, None)
+        self._resting.pop(blob, None)
 
-    def under_way(self) -> list[Fetch]:
+    def under_way(self) -> tuple[Fetch, ...]:
         """Return the oldest fetches, as many as are served at once."""
-        return list(self.fetches.values())[: self.params.fetches_max]
+        return tuple(islice(self._queue.values(), self.params.fetches_max))
+
+    def rest(self, now: Instant, fetch: Fetch) -> None:
+        """Nothing can be done for a blob at present: others get its place."""
+        pause_s = self.params.retry_s
+        turn = later(self._rest_end, pause_s / self.params.fetches_max)
+        self._rest_end = fetch.due = max(later(now, pause_s), turn)
+        self._queue.pop(fetch.blob, None)
+        self._resting[fetch.blob] = fetch
+        self._resting.move_to_end(fetch.blob)
+        fetch.source = None
+        fetch.tried.clear()
+
+    def wake(self, now: Instant, *, everything: bool = False) -> None:
+        """Let those stand at the end of the queue whose rest is over, or all."""
+        while self._resting:
+            blob, fetch = next(iter(self._resting.items()))
+            if fetch.due > now and not everything:
+                return
+            del self._resting[blob]
+            fetch.due = now
+            self._queue[blob] = fetch
+        if everything:
+            self._rest_end = now
 
     def handle_silence(self, now: Instant, fetch: Fetch, have: int) -> None:
         """Nothing has come for a while: ask the next peer from where the disk has come to."""
@@ -73,8 +109,7 @@ class Fetching:
             return
         fetch.source = self._next_source(fetch)
         if fetch.source is None:
-            fetch.tried.clear()
-            fetch.due = later(now, self.params.retry_s)
+            self.rest(now, fetch)
             return
         fetch.tried[fetch.source] = None
         fetch.begun = 0 if fetch.is_single else have
@@ -122,6 +157,8 @@ class Fetching:
             return None
         return fetch if offset + count <= fetch.asked else None
 
-    def next_deadline(self) -> Instant:
-        """Return when somebody is to be asked."""
-        return min((fetch.due for fetch in self.under_way()), default=NEVER)
+    def next_wake(self) -> Instant:
+        """Return when the first rest is over."""
+        for fetch in self._resting.values():
+            return fetch.due
+        return NEVER

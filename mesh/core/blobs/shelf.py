@@ -1,11 +1,17 @@
-"""Which blobs are on this disk, whole or in part, how much room they take, and who needs them."""
+"""Which blobs are on this disk, whole or in part, how much room they take, and who needs them.
 
+A turn of the node touches only the blobs that it is about, however many there are: the room that
+is taken is a running total, who needs a blob is found by the blob, and those that nobody needs
+stand in the order in which that began.
+"""
+
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mesh.core.errors import LocalError
 from mesh.core.identity import BlobId, TaskId
-from mesh.core.instants import Instant, later
+from mesh.core.instants import NEVER, Instant, later
 from mesh.core.params import BlobParams
 
 Inventory = Mapping[BlobId, tuple[int, bool]]
@@ -15,15 +21,12 @@ MEBIBYTE = 1 << 20
 
 @dataclass(slots=True)
 class Volume:
-    """One blob, as far as it is here."""
+    """One blob, as far as it is here; its numbers are changed by the shelf alone."""
 
     size: int | None
     """None: a part from before a restart, of which nobody has said yet how long the whole is."""
     have: int = 0
     whole: bool = False
-    idle_since: Instant = Instant(0.0)
-    """Since when no task needs it."""
-    users: dict[TaskId, None] = field(default_factory=dict)
 
     @property
     def room(self) -> int:
@@ -37,22 +40,37 @@ class Shelf:
 
     params: BlobParams
     volumes: dict[BlobId, Volume] = field(default_factory=dict)
-    _users: dict[TaskId, dict[BlobId, None]] = field(default_factory=dict)
+    room: int = 0
+    """How many bytes are taken or promised."""
+    _blobs: dict[TaskId, dict[BlobId, None]] = field(default_factory=dict)
+    """What a task needs, whether it is here by now or not."""
+    _tasks: dict[BlobId, dict[TaskId, None]] = field(default_factory=dict)
+    """The same by blob."""
+    _idle: "OrderedDict[BlobId, Instant]" = field(default_factory=OrderedDict)
+    """The blobs here that no task needs, and since when: those of longest standing first."""
 
-    def restore(self, inventory: Inventory) -> None:
+    def restore(self, now: Instant, inventory: Inventory) -> None:
         """Take back what the disk holds."""
         for blob, (have, whole) in inventory.items():
-            self.volumes[blob] = Volume(have if whole else None, have, whole)
+            self._add(now, blob, Volume(have if whole else None, have, whole))
 
-    @property
-    def room(self) -> int:
-        """How many bytes are taken or promised."""
-        return sum(volume.room for volume in self.volumes.values())
+    def _add(self, now: Instant, blob: BlobId, volume: Volume) -> None:
+        self.volumes[blob] = volume
+        self.room += volume.room
+        self._note_idle(now, blob)
+
+    def _note_idle(self, now: Instant, blob: BlobId) -> None:
+        if blob in self.volumes and blob not in self._tasks:
+            self._idle[blob] = now
 
     def has(self, blob: BlobId) -> bool:
         """Whether a blob is here as a whole."""
         volume = self.volumes.get(blob)
         return volume is not None and volume.whole
+
+    def tasks(self, blob: BlobId) -> tuple[TaskId, ...]:
+        """Return the tasks that need a blob."""
+        return tuple(self._tasks.get(blob, ()))
 
     def reserve(self, now: Instant, blob: BlobId, size: int) -> Volume:
         """Return the place of a blob of this size, which is made if there is none."""
@@ -83,49 +101,67 @@ class Shelf:
                 "wait until finished tasks are forgotten, or keep them for less time",
             )
         if volume is None:
-            volume = self.volumes[blob] = Volume(size, idle_since=now)
-        volume.size = size
+            volume = Volume(size)
+            self._add(now, blob, volume)
+        else:
+            self._change(volume, size, volume.have)
         return volume
+
+    def grow(self, volume: Volume, have: int) -> None:
+        """So many bytes of a blob are here now."""
+        self._change(volume, volume.size, have)
+
+    def _change(self, volume: Volume, size: int | None, have: int) -> None:
+        before = volume.room
+        volume.size, volume.have = size, have
+        self.room += volume.room - before
+
+    def drop(self, blob: BlobId) -> None:
+        """A blob is here no longer, or what there was of it."""
+        self.room -= self.volumes.pop(blob).room
+        self._idle.pop(blob, None)
 
     def use(self, task: TaskId, blob: BlobId) -> None:
         """A task needs a blob, whether it is here by now or not."""
-        self._users.setdefault(task, {})[blob] = None
-        volume = self.volumes.get(blob)
-        if volume is not None:
-            volume.users[task] = None
+        self._blobs.setdefault(task, {})[blob] = None
+        self._tasks.setdefault(blob, {})[task] = None
+        self._idle.pop(blob, None)
 
     def disuse(self, now: Instant, task: TaskId, blob: BlobId) -> None:
         """A task needs a blob no longer."""
-        self._users.get(task, {}).pop(blob, None)
-        volume = self.volumes.get(blob)
-        if volume is not None:
-            volume.users.pop(task, None)
-            volume.idle_since = now
-
-    def adopt(self, blob: BlobId) -> None:
-        """Let the tasks that needed a blob before it came be its users."""
-        for task, blobs in self._users.items():
-            if blob in blobs:
-                self.volumes[blob].users[task] = None
+        blobs = self._blobs.get(task, {})
+        if blob not in blobs:
+            return
+        del blobs[blob]
+        if not blobs:
+            del self._blobs[task]
+        del self._tasks[blob][task]
+        if not self._tasks[blob]:
+            del self._tasks[blob]
+            self._note_idle(now, blob)
 
     def release(self, now: Instant, task: TaskId) -> None:
         """A task is let go of."""
-        for blob in self._users.pop(task, {}):
-            volume = self.volumes.get(blob)
-            if volume is not None:
-                volume.users.pop(task, None)
-                volume.idle_since = now
+        for blob in tuple(self._blobs.get(task, ())):
+            self.disuse(now, task, blob)
 
     def idle(self, now: Instant) -> list[BlobId]:
         """Return the blobs that nobody has needed for long."""
-        return [blob for blob, volume in self.volumes.items() if self._idle_at(volume) <= now]
+        due = []
+        for blob, since in self._idle.items():
+            if later(since, self.params.unused_keep_s) > now:
+                break
+            due.append(blob)
+        return due
+
+    def touch(self, now: Instant, blob: BlobId) -> None:
+        """Somebody is at work on a blob that no task needs: it is not idle yet."""
+        if blob in self._idle:
+            self._idle[blob] = now
+            self._idle.move_to_end(blob)
 
     def next_idle(self) -> Instant:
         """Return when the next blob has been needed by nobody for long."""
-        ends = [self._idle_at(volume) for volume in self.volumes.values()]
-        return min(ends, default=Instant(float("inf")))
-
-    def _idle_at(self, volume: Volume) -> Instant:
-        if volume.users:
-            return Instant(float("inf"))
-        return later(volume.idle_since, self.params.unused_keep_s)
+        for since in self._idle.values():
+            return later(since, self.params.unused_keep_s)
+        return NEVER

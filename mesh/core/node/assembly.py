@@ -104,7 +104,6 @@ def assemble(
         author.public_key, trust, gossip, membership, table, participant.bulk, outbox
     )
     participant.blobs = Blobs(params.blobs, outbox, membership.alive)
-    participant.blobs.shelf.restore(setup.blobs)
     participant.desk = _desk(setup, participant)
     return participant
 

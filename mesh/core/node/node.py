@@ -254,6 +254,7 @@ class Node:
         extra = () if self._entry is None else self._entry.addresses
         self._entry = None
         participant = assemble(self.setup, self.boot, from_disk, self.outbox, self._stream_ids)
+        participant.blobs.shelf.restore(now.instant, self.setup.blobs)
         restore(participant, rows, now)
         if participant.removals.is_expelled:
             self.outbox.put(REMOVED)

@@ -393,6 +393,8 @@ class Participant:
             before = dict.fromkeys(self.known_alive)
             self.known_alive = alive
             self.gossip.set_peers(alive)
+            if any(peer not in before for peer in alive):
+                self.blobs.handle_arrivals(now)
             for peer in alive:
                 if peer not in before and self.membership.is_edge(peer):
                     self.gossip.start_sync(now, peer)
@@ -400,6 +402,7 @@ class Participant:
         stored = self.blobs.take_stored()
         if stored:
             self.desk.handle_changed(now, stored)
+        self.blobs.settle(now)
         self._advertise(now)
 
     def _forget(self, node: NodeId) -> None:
