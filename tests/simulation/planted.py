@@ -18,6 +18,7 @@ from mesh.core.claims.takeover import Ended as End
 from mesh.core.claims.takeover import Graces
 from mesh.core.claims.timers import TimerName
 from mesh.core.effects import ClientId, Commit, CommitNumber, Effect
+from mesh.core.errors import Refusal, RemoteError
 from mesh.core.gossip.messages import Section
 from mesh.core.gossip.push import Acknowledger
 from mesh.core.gossip.vocabulary import Want
@@ -79,6 +80,8 @@ def then(
 
 def open_unchecked(_: Verifier, signed: SignedFact, kinds: Contexts) -> Verified[Any]:
     """Decode a fact without a look at its signature."""
+    if signed.context not in kinds:
+        raise RemoteError(Refusal.UNKNOWN_CONTEXT, signed.context)
     fact = kinds[signed.context].decode_untrusted(signed.payload)
     return Verified(fact, signed, node_id(signed.author))
 
