@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.bench import claims, cost, figures, garbage, peers, simulator, soak
+from tests.bench import calls, claims, cost, figures, garbage, peers, simulator, soak
 
 
 def parser() -> argparse.ArgumentParser:
@@ -13,6 +13,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     commands = made.add_subparsers(dest="command", required=True)
     claims.add_options(commands.add_parser("claims", help="claims and submits on three real nodes"))
+    calls.add_options(commands.add_parser("calls", help="what claims cost, in counts"))
     simulator.add_options(commands.add_parser("simulator", help="how fast virtual time passes"))
     garbage.add_options(commands.add_parser("garbage", help="many tasks through nodes that forget"))
     soak.add_options(commands.add_parser("soak", help="simulated hours: false deaths, detection"))

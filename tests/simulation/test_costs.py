@@ -1,0 +1,20 @@
+"""Costs that must not grow: counted in calls of functions, which no load of the machine changes."""
+
+from mesh.core.commands import Command, TaskClaim
+from tests.bench.calls import Counted, in_turn, submit_many
+
+CLAIMS = 60
+ROUNDS = 5
+
+
+def test_a_claim_costs_the_same_however_many_are_held() -> None:
+    counted = Counted(2)
+    tasks = submit_many(counted, CLAIMS * ROUNDS)
+    costs = []
+    for turn in range(ROUNDS):
+        mine = tasks[turn * CLAIMS : (turn + 1) * CLAIMS]
+        claims: list[Command] = [TaskClaim(task=task, detached=True) for task in mine]
+        counted.begin()
+        in_turn(counted, claims)
+        costs.append(counted.calls().total_calls)  # type: ignore[attr-defined]  # missing in typeshed
+    assert max(costs[1:]) < 1.05 * costs[1]
