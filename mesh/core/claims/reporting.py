@@ -63,6 +63,8 @@ class Reporting:
     ledger: Ledger
     writing: Writing
     _watches: dict[bytes, Watch] = field(default_factory=dict)
+    _watches_high: int = REPORTS_FREE
+    """Beyond so many, those of claims that are over are dropped."""
 
     # --- what agents say
 
@@ -187,10 +189,10 @@ class Reporting:
 
     def _forget_ended(self) -> None:
         """Drop what was kept of claims that are over, once they are the most."""
-        live = self.ledger.sessions.live()
-        if len(self._watches) > 2 * len(live) + REPORTS_FREE:
-            keys = {holding.key: None for holding in live}
+        if len(self._watches) > self._watches_high:
+            keys = {holding.key: None for holding in self.ledger.sessions.live()}
             self._watches = {key: kept for key, kept in self._watches.items() if key in keys}
+            self._watches_high = 2 * len(self._watches) + REPORTS_FREE
 
     def _heard(self, now: Now, holding: Holding, watch: Watch) -> None:
         watch.heard = now.instant

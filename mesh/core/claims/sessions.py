@@ -98,7 +98,7 @@ class Holding:
     @property
     def is_live(self) -> bool:
         """Whether the claim is under way or owned: it takes up capacity."""
-        return self.phase in {Phase.SETTLING, Phase.OWNED}
+        return self.phase is Phase.OWNED or self.phase is Phase.SETTLING
 
     def row(self) -> Row:
         """Return the line of the durable log by which a restarted node knows the handle."""

@@ -103,12 +103,12 @@ class Member:
     @property
     def is_here(self) -> bool:
         """Whether it takes part: alive or suspect."""
-        return self.status in {Status.ALIVE, Status.SUSPECT}
+        return self.status is Status.ALIVE or self.status is Status.SUSPECT
 
     @property
     def is_down(self) -> bool:
         """Whether it is believed to have failed: down or dead."""
-        return self.status in {Status.DOWN, Status.DEAD}
+        return self.status is Status.DOWN or self.status is Status.DEAD
 
     def ended(self, boot: Boot) -> Ended | None:
         """Return why a boot of it is over, as far as is known."""
