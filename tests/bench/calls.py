@@ -83,7 +83,6 @@ class Counted:
 
         self.mesh = mesh_of(self.nodes, factory, params=params_for("lan"))
         self.mesh.world.observers.clear()
-        self.mesh.world.is_watched = False
         self.mesh.run(s=WARM_UP_S)
 
     def begin(self) -> None:
