@@ -16,7 +16,6 @@ from mesh.core.claims.sessions import Holding, Phase, Sessions, handle_key
 from mesh.core.claims.table import Table
 from mesh.core.claims.takeover import Ended as End
 from mesh.core.claims.takeover import Graces
-from mesh.core.claims.timers import TimerName
 from mesh.core.effects import ClientId, Commit, CommitNumber, Effect
 from mesh.core.errors import Refusal, RemoteError
 from mesh.core.gossip.messages import Section
@@ -244,7 +243,7 @@ def give_up_later(claiming: Claiming, now: Now, holding: Holding) -> None:
     """Put a time limit on every claim that may start."""
     if holding.phase is Phase.OWNED:
         at = later(now.instant, GIVEN_UP_AFTER_S)
-        claiming.ledger.timers.set(TimerName("grace", holding.key), at)
+        claiming.ledger.timers.set(("grace", holding.key), at)
 
 
 def give_up_now(returning: Returning, now: Now, key: bytes) -> None:

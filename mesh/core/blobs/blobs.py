@@ -427,9 +427,12 @@ class Blobs:
 
     def next_deadline(self) -> Instant:
         """Return when something is due."""
+        calm = min(self.fetching.next_wake(), self.shelf.next_idle())
+        if not self._waits and not self.fetching.fetches:
+            return calm
         ends = (deadline for _, deadline in self._waits.values())
         due = (fetch.due for fetch in self._asking())
-        return min((*ends, *due, self.fetching.next_wake(), self.shelf.next_idle()))
+        return min((calm, *ends, *due))
 
 
 def blob_id(digest: str) -> BlobId:

@@ -14,7 +14,6 @@ from mesh.core.claims.ledger import Ledger, task_name, wall_ms
 from mesh.core.claims.record import Record
 from mesh.core.claims.requests import Asker
 from mesh.core.claims.texts import entered_ms, entered_text, fitting_bytes
-from mesh.core.claims.timers import TimerName
 from mesh.core.claims.waiters import AnswerWaiter
 from mesh.core.claims.writing import Writing
 from mesh.core.commands import TaskAnswer, TaskAsk, TaskAwaitAnswer
@@ -99,7 +98,7 @@ class Asking:
         """Count for questions of this node, and tell those who wait for an answer."""
         asked = self.ledger.asked
         for view in record.exchange.questions:
-            timer = TimerName("question", view.fact.id)
+            timer = ("question", view.fact.id)
             if view.is_open and view.fact.author == self.ledger.self_id:
                 asked[view.fact.id] = record.task
                 due = self._due(now, view)
@@ -117,7 +116,7 @@ class Asking:
         for question, about in list(self.ledger.asked.items()):
             if about == task:
                 del self.ledger.asked[question]
-                self.ledger.timers.cancel(TimerName("question", question))
+                self.ledger.timers.cancel(("question", question))
 
     def _tell_asker(self, record: Record, view: QuestionView) -> None:
         """Tell the agent that asked what became of its question."""
@@ -146,7 +145,7 @@ class Asking:
             self.ledger.count("questions_timed_out")
         except LocalError:
             again = later(now.instant, RETRY_S)
-            self.ledger.timers.set(TimerName("question", question), again)
+            self.ledger.timers.set(("question", question), again)
 
     # --- waiting
 
@@ -162,7 +161,7 @@ class Asking:
         if self._tell(now, waiter, record):
             return
         if deadline > now.instant:
-            self.ledger.timers.set(TimerName("answer", number), deadline)
+            self.ledger.timers.set(("answer", number), deadline)
         else:
             self.handle_wait_over(now, number)
 
@@ -171,7 +170,7 @@ class Asking:
         if view is None or view.is_open:
             return False
         self.ledger.waiters.take(waiter.number)
-        self.ledger.timers.cancel(TimerName("answer", waiter.number))
+        self.ledger.timers.cancel(("answer", waiter.number))
         body = question_view(view, self.ledger.parts.liveness.name)
         self.ledger.answer(now, waiter.asker, {"task": task_text(record.task), **body})
         return True

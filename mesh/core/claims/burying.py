@@ -15,7 +15,6 @@ from mesh.core.claims.openings import Opening, Openings
 from mesh.core.claims.record import ClaimView, Record
 from mesh.core.claims.sessions import Holding, Phase
 from mesh.core.claims.takeover import Ended, free_at, session_boot
-from mesh.core.claims.timers import TimerName
 from mesh.core.errors import LocalError
 from mesh.core.identity import TaskId
 from mesh.core.instants import Instant, Now, later
@@ -45,7 +44,7 @@ class Burying:
 
     def evaluate(self, now: Now, record: Record) -> None:
         """Look at a task whose record, or whose owner's life, has changed."""
-        timer, orphan = TimerName("bury", record.task), self._orphan(record)
+        timer, orphan = ("bury", record.task), self._orphan(record)
         if orphan is None:
             self.ledger.timers.cancel(timer)
         else:
@@ -59,12 +58,12 @@ class Burying:
         turn = self._turn(orphan)
         if turn > now.instant or self.ledger.disk_error or self.ledger.stopped:
             again = max(turn, later(now.instant, RETRY_S))
-            self.ledger.timers.set(TimerName("bury", task), again)
+            self.ledger.timers.set(("bury", task), again)
             return
         try:
             self._bury(now, orphan)
         except LocalError:
-            self.ledger.timers.set(TimerName("bury", task), later(now.instant, RETRY_S))
+            self.ledger.timers.set(("bury", task), later(now.instant, RETRY_S))
 
     def _orphan(self, record: Record) -> Orphan | None:
         owner = record.owner
@@ -100,4 +99,4 @@ class Burying:
             # No room for the end of a claim that is there: given up as soon as there is some.
             holding = Holding(claim.id[:16], claim, phase=Phase.OWNED)
             ledger.sessions.add(holding)
-            ledger.timers.set(TimerName("grace", holding.key), later(now.instant, RETRY_S))
+            ledger.timers.set(("grace", holding.key), later(now.instant, RETRY_S))

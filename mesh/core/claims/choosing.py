@@ -11,7 +11,6 @@ from mesh.core.claims.facts import Allocation
 from mesh.core.claims.ledger import Ledger
 from mesh.core.claims.openings import Openings
 from mesh.core.claims.record import Record
-from mesh.core.claims.timers import TimerName
 from mesh.core.identity import NodeId, TaskId
 from mesh.core.instants import Instant, Now, later
 
@@ -64,7 +63,7 @@ class Choosing:
         return Choice(None if best is None else best[1], is_near)
 
     def _look_again(self, kind: str, now: Now, due: Instant) -> None:
-        timer = TimerName("kind", kind)
+        timer = ("kind", kind)
         known = self.ledger.timers.due_at(timer)
         if known <= now.instant or due < known:
             self.ledger.timers.set(timer, due)

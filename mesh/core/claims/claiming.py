@@ -21,7 +21,6 @@ from mesh.core.claims.schedule_views import held_view
 from mesh.core.claims.sessions import Holding, Phase, handle_key, new_handle
 from mesh.core.claims.settle import Settle
 from mesh.core.claims.texts import entered_text
-from mesh.core.claims.timers import TimerName
 from mesh.core.claims.views import TERMINAL
 from mesh.core.claims.waiters import ClaimWaiter
 from mesh.core.commands import TaskClaim
@@ -111,7 +110,7 @@ class Claiming:
         self.ledger.waiters.add(waiter)
         self._to_try[waiter.number] = None
         if waiter.deadline > now.instant:
-            self.ledger.timers.set(TimerName("claim", waiter.number), waiter.deadline)
+            self.ledger.timers.set(("claim", waiter.number), waiter.deadline)
 
     def handle_claim_deadline(self, now: Now, number: int) -> None:
         """A client has waited long enough for a task."""
@@ -126,7 +125,7 @@ class Claiming:
         """Stop waiting for a client that is gone."""
         self._to_try.pop(number, None)
         self._overdue.pop(number, None)
-        self.ledger.timers.cancel(TimerName("claim", number))
+        self.ledger.timers.cancel(("claim", number))
         self.ledger.waiters.take(number)
 
     def evaluate(self, now: Now, task: TaskId) -> None:
@@ -291,7 +290,7 @@ class Claiming:
                 "task.lost", body | {"reason": "not_durable"}, holding.client
             )
         grace_s = ledger.parts.params.agent_grace_s if holding.resuming else 0.0
-        ledger.timers.set(TimerName("grace", holding.key), later(now.instant, grace_s))
+        ledger.timers.set(("grace", holding.key), later(now.instant, grace_s))
         holding.phase, holding.settle, holding.waiter = Phase.OWNED, None, None
         ledger.sessions.hand_to(holding, None)
         for asker in askers:
@@ -301,10 +300,10 @@ class Claiming:
         settle, key = self._pushes[push]
         settle.hand_over(now.instant, self.ledger.samples.window_s())
         timers = self.ledger.timers
-        timers.set(TimerName("untrack", push), self._ceiling(now))
+        timers.set(("untrack", push), self._ceiling(now))
         holding = self.ledger.sessions.get(key)
         if holding is not None and holding.settle is settle:
-            timers.set(TimerName("settle", key), settle.deadline(now.instant))
+            timers.set(("settle", key), settle.deadline(now.instant))
             self.check_settled(now, holding)
 
     def _ceiling(self, now: Now) -> Instant:
@@ -327,14 +326,14 @@ class Claiming:
     def untrack(self, push: PushNumber) -> None:
         """Stop measuring a push: all have answered, or whoever has not is too late."""
         del self._pushes[push]
-        self.ledger.timers.cancel(TimerName("untrack", push))
+        self.ledger.timers.cancel(("untrack", push))
 
     def handle_push_old(self, now: Now, push: PushNumber) -> None:
         """A push was measured long enough, unless its claim still waits for it."""
         settle, key = self._pushes[push]
         holding = self.ledger.sessions.get(key)
         if holding is not None and holding.settle is settle:
-            self.ledger.timers.set(TimerName("untrack", push), self._ceiling(now))
+            self.ledger.timers.set(("untrack", push), self._ceiling(now))
         else:
             self.untrack(push)
 
@@ -346,7 +345,7 @@ class Claiming:
         self.check_settled(now, holding)
         if holding.settle is not None and holding.settle.deadline(now.instant) > now.instant:
             end = holding.settle.deadline(now.instant)
-            self.ledger.timers.set(TimerName("settle", key), end)
+            self.ledger.timers.set(("settle", key), end)
 
     def check_settled(self, now: Now, holding: Holding) -> None:
         """Let a claim start if its wait is over."""
@@ -375,7 +374,7 @@ class Claiming:
 
     def _drop_settle(self, holding: Holding) -> None:
         settle, holding.settle = holding.settle, None
-        self.ledger.timers.cancel(TimerName("settle", holding.key))
+        self.ledger.timers.cancel(("settle", holding.key))
         if settle is None or settle.handed_over is None:
             return
         if settle.known_to(self.ledger.parts.liveness.alive()):
@@ -421,7 +420,7 @@ class Claiming:
         waiter, askers, client = holding.waiter, holding.askers, holding.client
         was_settling = holding.phase is Phase.SETTLING
         self._drop_settle(holding)
-        ledger.timers.cancel(TimerName("grace", holding.key))
+        ledger.timers.cancel(("grace", holding.key))
         ledger.close_holding(holding, Phase.LOST)
         holding.askers = []
         goes_on = waiter is not None and waiter.task is None and not holding.provisional

@@ -7,7 +7,6 @@ left to do. So the rules are written once, whether a fact came from a client or 
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from mesh.core.claims.auction import Auctions
@@ -66,6 +65,7 @@ from mesh.core.wire.envelope import Verified
 __all__ = ["Desk", "DeskParts", "Liveness", "TaskGossip"]
 
 NAME_BYTES_MAX = 64
+REQUESTS: TimerName = ("requests", 0)
 Closing = TaskComplete | TaskFail | TaskRelease | TaskCancel
 Idempotent = TaskSubmit | TaskClaim | Closing | ExchangeWrite
 Durable = Idempotent | TaskStart | TaskResume
@@ -361,8 +361,9 @@ class Desk:
         self._ledger.answer(now, asker, {"agent": name})
 
     def _handle_due(self, now: Now, due: TimerName) -> None:
-        subject: Any = due.subject
-        match due.purpose:
+        subject: Any
+        purpose, subject = due
+        match purpose:
             case "open":
                 self._claiming.evaluate(now, subject)
             case "kind":
@@ -383,8 +384,9 @@ class Desk:
                 self._handle_grace_due(now, due)
 
     def _handle_grace_due(self, now: Now, due: TimerName) -> None:
-        subject: Any = due.subject
-        match due.purpose:
+        subject: Any
+        purpose, subject = due
+        match purpose:
             case "grace":
                 self._returning.handle_grace_over(now, subject)
             case "end":
@@ -410,7 +412,7 @@ class Desk:
                 self._look_at(now, task)
             if not ledger.changed:
                 self._claiming.match(now)
-        ledger.timers.set(TimerName("requests"), ledger.requests.next_deadline())
+        ledger.timers.set(REQUESTS, ledger.requests.next_deadline())
         self._look_who_waits()
         self._payloads.fetch(now)
 
@@ -443,12 +445,12 @@ class Desk:
         claim = None if record.owner is None else record.owner.fact.id
         winner = None if record.winner is None else record.winner.id
         updated_ms = record.spec.fact.created_ms if silent else wall_ms(now)
-        shown = Shown(record.state, claim, winner, updated_ms)
+        copies = 1
         if before is not None:
-            shown = replace(shown, copies=before.copies)
+            copies = before.copies
             if (before.state, before.claim, before.winner) == (record.state, claim, winner):
                 return
-        ledger.shown[record.task] = shown
+        ledger.shown[record.task] = Shown(record.state, claim, winner, updated_ms, copies)
         if silent:
             return
         self._parts.outbox.notify("task", ledger.views.change(record))

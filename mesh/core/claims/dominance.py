@@ -135,7 +135,10 @@ def missing_ids(table: Table, verified: Verified[Any]) -> list[FactId]:
 
 def view_of(record: Record, claim: FactId) -> ClaimView | None:
     """Return the view of one claim."""
-    return next((view for view in record.claims if view.fact.id == claim), None)
+    for view in record.claims:
+        if view.fact.signed.id == claim:
+            return view
+    return None
 
 
 def _whole(record: Record) -> list[FactId]:

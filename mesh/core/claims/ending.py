@@ -17,7 +17,6 @@ from mesh.core.claims.ledger import Ledger
 from mesh.core.claims.openings import Opening, Openings
 from mesh.core.claims.record import Record
 from mesh.core.claims.scheduling import too_late_at
-from mesh.core.claims.timers import TimerName
 from mesh.core.claims.views import TERMINAL
 from mesh.core.errors import LocalError
 from mesh.core.identity import TaskId
@@ -46,7 +45,7 @@ class Ending:
 
     def evaluate(self, now: Now, record: Record) -> None:
         """Look at a task whose record, or whose parents' records, have changed."""
-        timer = TimerName("end", record.task)
+        timer = ("end", record.task)
         reason = self._reason(now, record)
         if reason is None:
             self.ledger.timers.cancel(timer)
@@ -68,7 +67,7 @@ class Ending:
         return too_late_at(now, record, self.ledger.parts.params)
 
     def _end(self, now: Now, record: Record, reason: CancelReason) -> None:
-        timer = TimerName("end", record.task)
+        timer = ("end", record.task)
         if self._may_cancel(record):
             opening, turn = None, now.instant
         else:

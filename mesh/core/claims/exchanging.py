@@ -89,8 +89,9 @@ class Exchanging:
 
     def handle_due(self, now: Now, due: TimerName) -> None:
         """Do what is due."""
-        subject: Any = due.subject
-        match due.purpose:
+        subject: Any
+        purpose, subject = due
+        match purpose:
             case "report":
                 self.reporting.handle_report_due(now, subject)
             case "silent":
@@ -99,5 +100,5 @@ class Exchanging:
                 self.asking.handle_question_due(now, subject)
             case "answer":
                 self.asking.handle_wait_over(now, subject)
-            case purpose:
+            case _:
                 raise AssertionError(purpose)

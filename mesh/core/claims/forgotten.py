@@ -171,9 +171,11 @@ class Forgotten:
     def __contains__(self, task: TaskId) -> bool:
         if task in self.keyed:
             return True
-        creator, boot, number = dot_of(task)
-        known = self._creators.get(creator)
-        return known is not None and (boot, number) in known
+        known = self._creators.get(NodeId(task[:16]))
+        if known is None:
+            return False
+        _, boot, number = dot_of(task)
+        return (boot, number) in known
 
     def of(self, creator: NodeId) -> Blackened:
         """Return what is black of one creator."""

@@ -33,7 +33,6 @@ from mesh.core.claims.record import Record
 from mesh.core.claims.refusals import forgotten
 from mesh.core.claims.scheduling import MS, instant_of
 from mesh.core.claims.set_aside import SetAside
-from mesh.core.claims.timers import TimerName
 from mesh.core.effects import Json
 from mesh.core.errors import Refusal, RemoteError
 from mesh.core.gossip.vocabulary import Family
@@ -53,7 +52,7 @@ UNPROVEN_MAX = 1024
 SWEEP_KEYS_MAX = 200
 """Dedupe keys forgotten in one turn: each takes a fact of its own."""
 CLAIM_TIMERS = ("run", "silent", "report")
-GARBAGE = TimerName("garbage")
+GARBAGE = ("garbage", 0)
 GONE = (Status.DEAD, Status.LEFT, None)
 
 
@@ -265,13 +264,13 @@ class Garbage:
         ledger.changed.pop(task, None)
         for key in ledger.sessions.keys_of(task):
             for purpose in CLAIM_TIMERS:
-                ledger.timers.cancel(TimerName(purpose, key))
+                ledger.timers.cancel((purpose, key))
         ledger.sessions.forget_task(task)
         ledger.board.close(task)
         ledger.board.watch(task, None)
         ledger.board.forget_retry(task)
         for purpose in ("open", "bury", "end"):
-            ledger.timers.cancel(TimerName(purpose, task))
+            ledger.timers.cancel((purpose, task))
         for forget in ledger.forgetters:
             forget(task)
 

@@ -180,6 +180,8 @@ class Ledger:
     """Open questions of this node."""
     stopped: LocalError | None = None
     """Why this node takes no work any more."""
+    self_id: NodeId = field(init=False)
+    """This node."""
     samples: Samples = field(init=False)
     sessions: Sessions = field(init=False)
     requests: Requests = field(init=False)
@@ -188,16 +190,12 @@ class Ledger:
 
     def __post_init__(self) -> None:
         params = self.parts.params
+        self.self_id = self.parts.author.id
         self.samples = Samples(params)
         self.sessions = Sessions(params)
         self.requests = Requests(params)
         self.waiters = Waiters(params)
         self.views = Views(self.parts.liveness.name)
-
-    @property
-    def self_id(self) -> NodeId:
-        """This node."""
-        return self.parts.author.id
 
     @property
     def graces(self) -> Graces:
@@ -263,12 +261,13 @@ class Ledger:
 
     def sight(self, now: Now, fact: Verified[Any]) -> None:
         """Remember when a fact was first seen here."""
-        if fact.id in self.sightings:
+        id_ = fact.id
+        if id_ in self.sightings:
             return
         heard = announcement(fact)
         if heard is not None:
             self.parts.outbox.notify(*heard)
-        self.sightings[fact.id] = wall_ms(now)
+        self.sightings[id_] = wall_ms(now)
         if len(self.sightings) > self.parts.params.sightings_max:
             del self.sightings[next(iter(self.sightings))]
 
@@ -401,7 +400,8 @@ class Ledger:
         record = self.parts.table.record(holding.task)
         if record is None or record.owner is None or record.state in TERMINAL:
             return False
-        return record.owner.fact.id == holding.claim.id and record.owner.ended_by is None
+        owner = record.owner
+        return owner.fact.signed.id == holding.claim.signed.id and owner.ended_by is None
 
     def note_copies(self, task: TaskId, copies: int) -> None:
         """Remember on how many disks a task is known to be."""

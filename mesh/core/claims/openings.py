@@ -23,7 +23,6 @@ from mesh.core.claims.takeover import (
     retry_delay_s,
     session_boot,
 )
-from mesh.core.claims.timers import TimerName
 from mesh.core.claims.views import TERMINAL
 from mesh.core.identity import FactId, NodeId, TaskId
 from mesh.core.instants import NEVER, Instant, Now, later
@@ -76,7 +75,7 @@ class Openings:
         at = max(right.at, ready_at(now, spec))
         if too_late is not None and too_late[0] <= at:
             return None
-        return replace(right, at=at)
+        return right if at == right.at else replace(right, at=at)
 
     def _outbidding(self, now: Now, record: Record) -> Opening | None:
         """Return the claim with which an owner in an auction may be outbid, for a while."""
@@ -120,8 +119,10 @@ class Openings:
 
     def is_capable(self, spec: Spec, node: NodeId | None = None) -> bool:
         """Whether a node, this one if none is named, has the tags that a task requires."""
+        if not spec.requires:
+            return True
         tags = self.ledger.parts.liveness.tags(self.ledger.self_id if node is None else node)
-        return not spec.requires or meets(tags, spec.requires)
+        return meets(tags, spec.requires)
 
     def capable(self, spec: Spec) -> list[NodeId]:
         """Return the alive nodes, this one included, with the tags that a task requires."""
@@ -134,7 +135,7 @@ class Openings:
         record = ledger.parts.table.record(task)
         opening = None if record is None else self._opening_but_for_slots(now, record)
         ledger.board.watch(task, None if record is None else self._foreign_owner(record))
-        timer = TimerName("open", task)
+        timer = ("open", task)
         if record is None or opening is None or opening.ended is not None:
             ledger.board.forget_retry(task)
         spec = None if record is None or record.spec is None else record.spec.fact

@@ -11,7 +11,6 @@ from mesh.core.claims.record import Record
 from mesh.core.claims.requests import Asker
 from mesh.core.claims.runs import runs_view
 from mesh.core.claims.schedule_views import schedule_view
-from mesh.core.claims.timers import TimerName
 from mesh.core.claims.views import SHAPE_VERSION, TERMINAL
 from mesh.core.claims.waiters import TaskWaiter
 from mesh.core.commands import TaskHistory, TaskList, TaskShow, TaskWait
@@ -92,7 +91,7 @@ class Queries:
         deadline = later(now.instant, command.wait_s)
         self.ledger.waiters.add(TaskWaiter(number, asker, record.task, deadline))
         if deadline > now.instant:
-            self.ledger.timers.set(TimerName("wait", number), deadline)
+            self.ledger.timers.set(("wait", number), deadline)
         else:
             self.handle_wait_over(now, number)
 
@@ -114,5 +113,5 @@ class Queries:
         for waiter in self.ledger.waiters.of_task(record.task):
             if isinstance(waiter, TaskWaiter):
                 self.ledger.waiters.take(waiter.number)
-                self.ledger.timers.cancel(TimerName("wait", waiter.number))
+                self.ledger.timers.cancel(("wait", waiter.number))
                 self.ledger.answer(now, waiter.asker, {"task": self._view(now, record)})

@@ -107,13 +107,14 @@ class Record:
     @property
     def in_review(self) -> bool:
         """Whether the owner has done its part, and others have to accept its result."""
-        holder = self.holder
-        return holder is not None and holder.result is not None
+        owner = self.owner
+        return owner is not None and owner.result is not None and self.state in HELD
 
     @property
     def is_worked_on(self) -> bool:
         """Whether the owner has still to do its part."""
-        return self.holder is not None and not self.in_review
+        owner = self.owner
+        return owner is not None and owner.result is None and self.state in HELD
 
     @property
     def checkpoint(self) -> Verified[Progress] | None:

@@ -26,7 +26,6 @@ from mesh.core.claims.record import Record, token_text
 from mesh.core.claims.requests import Asker
 from mesh.core.claims.sessions import Holding, Phase, Unsaid
 from mesh.core.claims.texts import cut_text, entered_base64, entered_bytes
-from mesh.core.claims.timers import TimerName
 from mesh.core.claims.writing import Write, Writing
 from mesh.core.commands import TaskDecline, TaskProgress
 from mesh.core.effects import Json
@@ -86,7 +85,7 @@ class Reporting:
             self._hold_on_to(now, holding, checkpoint[1])
             holding.unsaid = Unsaid(note, *checkpoint)
             if due is not None:
-                ledger.timers.set(TimerName("report", holding.key), due)
+                ledger.timers.set(("report", holding.key), due)
             held = body | {"published": False}
             self.writing.answer_after_commit(now, asker, command, held)
             return
@@ -198,7 +197,7 @@ class Reporting:
         watch.heard = now.instant
         limit_s = _limit_s(self.ledger.known(holding.task))
         if limit_s is not None:
-            self.ledger.timers.set(TimerName("silent", holding.key), later(now.instant, limit_s))
+            self.ledger.timers.set(("silent", holding.key), later(now.instant, limit_s))
 
     def handle_silence(self, now: Now, key: bytes) -> None:
         """A worker has been silent for as long as it may."""
@@ -216,7 +215,7 @@ class Reporting:
             self.writing.time_out(now, holding, SILENT.format(limit_s))
         except LocalError:
             again = later(now.instant, RETRY_S)
-            self.ledger.timers.set(TimerName("silent", key), again)
+            self.ledger.timers.set(("silent", key), again)
 
 
 def _limit_s(record: Record) -> float | None:

@@ -198,8 +198,9 @@ class Requests:
 
     def next_deadline(self) -> Instant:
         """Return when the oldest answer is dropped."""
-        first = next(iter(self._answered.values()), None)
-        return NEVER if first is None else first.drop_at
+        if not self._answered:
+            return NEVER
+        return next(iter(self._answered.values())).drop_at
 
 
 def check_same(entry: Entry, command: TaskWrite) -> None:

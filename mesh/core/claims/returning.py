@@ -18,7 +18,6 @@ from mesh.core.claims.sessions import (
     decode_handle,
 )
 from mesh.core.claims.takeover import session_boot
-from mesh.core.claims.timers import TimerName
 from mesh.core.claims.views import TERMINAL
 from mesh.core.claims.writing import Writing
 from mesh.core.effects import ClientId, Row
@@ -61,7 +60,7 @@ class Returning:
                 self._give_up(now, holding)
             elif not holding.detached:
                 at = later(now.instant, ledger.parts.params.agent_grace_s)
-                ledger.timers.set(TimerName("grace", holding.key), at)
+                ledger.timers.set(("grace", holding.key), at)
 
     def _is_unheard_of(self, holding: Holding) -> bool:
         """Whether nobody can know the handle: it was never answered, nor can it be asked for."""
@@ -79,7 +78,7 @@ class Returning:
             self.writing.give_up(now, holding, lost=True)
         except LocalError:
             again = later(now.instant, RETRY_S)
-            self.ledger.timers.set(TimerName("grace", holding.key), again)
+            self.ledger.timers.set(("grace", holding.key), again)
 
     # --- resuming
 
@@ -93,7 +92,7 @@ class Returning:
             if holding.phase is Phase.ENDED or record.state in TERMINAL:
                 raise already_finished(record)
             raise claim_lost(record, ledger.parts.liveness.name)
-        ledger.timers.cancel(TimerName("grace", holding.key))
+        ledger.timers.cancel(("grace", holding.key))
         holding.handle = handle
         ledger.sessions.hand_to(holding, asker.client)
         view = view_of(record, holding.claim.id)
@@ -173,7 +172,7 @@ class Returning:
 
     def _wait_for_agent(self, now: Now, holding: Holding) -> None:
         at = later(now.instant, self.ledger.parts.params.resume_grace_s)
-        self.ledger.timers.set(TimerName("grace", holding.key), at)
+        self.ledger.timers.set(("grace", holding.key), at)
 
     def _go_on(self, now: Now, detached: list[Holding]) -> None:
         for at in range(0, len(detached), BATCH_FACTS_MAX):

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from mesh.core.claims.ledger import Ledger
 from mesh.core.claims.record import Record
 from mesh.core.claims.sessions import Phase
-from mesh.core.claims.timers import TimerName
 from mesh.core.claims.writing import Writing
 from mesh.core.errors import LocalError
 from mesh.core.instants import NEVER, Now, later
@@ -32,7 +31,7 @@ class Running:
         if limit_ms is None or not record.is_worked_on:
             return
         for holding in self.ledger.sessions.of_task(record.task):
-            timer = TimerName("run", holding.key)
+            timer = ("run", holding.key)
             if holding.phase is Phase.OWNED and self.ledger.timers.due_at(timer) == NEVER:
                 self.ledger.timers.set(timer, later(now.instant, limit_ms / MS))
 
@@ -44,4 +43,4 @@ class Running:
         try:
             self.writing.time_out(now, holding, "the attempt took longer than it may")
         except LocalError:
-            self.ledger.timers.set(TimerName("run", key), later(now.instant, RETRY_S))
+            self.ledger.timers.set(("run", key), later(now.instant, RETRY_S))

@@ -16,6 +16,9 @@ from mesh.core.claims.facts import (
 from mesh.core.identity import FactId, NodeId, TaskId
 from mesh.core.wire.envelope import Verified
 
+ClaimFact = Progress | Attempt | Result
+"""What the author of a claim says about it."""
+
 
 class TaskFacts:
     """The facts about one task by id; two are equal when they hold the same ids."""
@@ -82,15 +85,19 @@ class TaskFacts:
     def missing(self, verified: Verified[Any], evidence: Mapping[FactId, Evidence]) -> list[FactId]:
         """Return what a fact cites and what is held neither here nor, as a reason, as evidence."""
         fact, held = verified.fact, self._held
-        if isinstance(fact, ExchangeFact):
-            return [] if fact.cited in held else [fact.cited]
-        if isinstance(fact, Progress | Attempt | Result):
-            return [] if fact.claim in held else [fact.claim]
-        if isinstance(fact, Cancel):
-            return [] if fact.spec in held else [fact.spec]
+        if isinstance(fact, Claim):
+            return self._missing_of_claim(fact, evidence)
         if isinstance(fact, Spec):
             return []
-        assert isinstance(fact, Claim)
+        if isinstance(fact, ClaimFact):
+            return [] if fact.claim in held else [fact.claim]
+        if isinstance(fact, ExchangeFact):
+            return [] if fact.cited in held else [fact.cited]
+        assert isinstance(fact, Cancel)
+        return [] if fact.spec in held else [fact.spec]
+
+    def _missing_of_claim(self, fact: Claim, evidence: Mapping[FactId, Evidence]) -> list[FactId]:
+        held = self._held
         lacking = [] if fact.spec in held else [fact.spec]
         if fact.supersedes is not None and fact.supersedes not in held:
             lacking.append(fact.supersedes)

@@ -7,18 +7,14 @@ is at most twice the number of names.
 
 import heapq
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from mesh.core.instants import NEVER, Instant
 
 DEAD_ENTRIES_FREE = 64
 
 
-class TimerName(NamedTuple):
-    """What is due: a purpose, and whom it concerns."""
-
-    purpose: str
-    subject: bytes | int | str = 0
+TimerName = tuple[str, bytes | int | str]
+"""What is due: a purpose, and whom it concerns; a plain tuple, for most are only cancelled."""
 
 
 @dataclass(slots=True)

@@ -15,7 +15,6 @@ from mesh.core.claims.ledger import Ledger, task_name
 from mesh.core.claims.record import token_text
 from mesh.core.claims.requests import Asker
 from mesh.core.claims.sessions import Holding, Phase
-from mesh.core.claims.timers import TimerName
 from mesh.core.claims.writing import Writing
 from mesh.core.commands import (
     TaskAsk,
@@ -34,7 +33,7 @@ from mesh.core.identity import NodeId
 from mesh.core.instants import Instant, Now, later
 
 BATCH_FACTS_MAX = 64
-ROUND = TimerName("round")
+ROUND = ("round", 0)
 Gated = (
     TaskStart
     | TaskComplete
@@ -171,7 +170,7 @@ class Waking:
             if holding.settle is not None:
                 holding.settle.restart(now.instant, ledger.samples.window_s(), self._heard)
                 end = holding.settle.deadline(now.instant)
-                ledger.timers.set(TimerName("settle", holding.key), end)
+                ledger.timers.set(("settle", holding.key), end)
                 self.claiming.check_settled(now, holding)
         deferred, self._deferred = self._deferred, []
         for asker, command in deferred:

@@ -24,7 +24,6 @@ from mesh.core.claims.sessions import NOTHING_UNSAID, Holding, Phase, Unsaid
 from mesh.core.claims.settle import Copies
 from mesh.core.claims.submitting import Submitting, same_work
 from mesh.core.claims.texts import cut_text, entered_base64
-from mesh.core.claims.timers import TimerName
 from mesh.core.claims.views import TERMINAL
 from mesh.core.commands import (
     TaskCancel,
@@ -264,7 +263,7 @@ class Writing:
         self.ledger.publish(now, [*self.unsaid_facts(holding), end])
         holding.started = True
         self.ledger.count("timed_out")
-        self.ledger.timers.cancel(TimerName("grace", holding.key))
+        self.ledger.timers.cancel(("grace", holding.key))
         self.ledger.close_holding(holding, Phase.LOST)
         record = self.ledger.known(holding.task)
         body = lost_body(record, token_text(holding.claim), "timed_out")
@@ -274,8 +273,8 @@ class Writing:
 
     def end(self, holding: Holding) -> None:
         """Close the handle of a claim that is over by its own agent's word."""
-        self.ledger.timers.cancel(TimerName("settle", holding.key))
-        self.ledger.timers.cancel(TimerName("grace", holding.key))
+        self.ledger.timers.cancel(("settle", holding.key))
+        self.ledger.timers.cancel(("grace", holding.key))
         if holding.phase is Phase.LOST:
             holding.phase = Phase.ENDED
         else:
@@ -356,7 +355,7 @@ class Writing:
         number = ledger.parts.outbox.commit(*rows)
         self._writes[push] = write
         ledger.under_way = len(self._writes)
-        ledger.timers.set(TimerName("copies", push), write.copies.deadline)
+        ledger.timers.set(("copies", push), write.copies.deadline)
         if write.spec is None:
             ledger.once_on_disk(number, lambda now: self._committed(now, push))
             return
@@ -411,5 +410,5 @@ class Writing:
     def _forget(self, push: PushNumber) -> Write:
         write = self._writes.pop(push)
         self.ledger.under_way = len(self._writes)
-        self.ledger.timers.cancel(TimerName("copies", push))
+        self.ledger.timers.cancel(("copies", push))
         return write

@@ -50,11 +50,12 @@ class FactStore:
 
     def hold(self, verified: Verified[Any]) -> bool:
         """Hold a fact; False when it is held already."""
-        if verified.id in self._facts:
+        id_ = verified.id
+        if id_ in self._facts:
             return False
-        self._facts[verified.id] = verified
+        self._facts[id_] = verified
         self._ids = None
-        self.tree.add(verified.id)
+        self.tree.add(id_)
         return True
 
     def release(self, id_: FactId) -> bool:

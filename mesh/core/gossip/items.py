@@ -30,6 +30,9 @@ class Form(IntEnum):
     BATCH = 1
 
 
+FORMS = tuple(Form)
+
+
 class Item(NamedTuple):
     """The bytes of one fact, or of one whole batch."""
 
@@ -50,7 +53,7 @@ def decode_items_untrusted(data: bytes) -> list[Item]:
         end = body + int.from_bytes(data[at + 1 : body], "big")
         if end > len(data) or end - body < ITEM_BYTES_MIN or data[at] > Form.BATCH:
             raise refuse("no fact has this form and length")
-        items.append(Item(Form(data[at]), data[body:end]))
+        items.append(Item(FORMS[data[at]], data[body:end]))
         at = end
     return items
 

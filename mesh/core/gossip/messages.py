@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple, Self
 
 from mesh.core.errors import Refusal, RemoteError
 from mesh.core.gossip.items import Item, decode_items_untrusted
-from mesh.core.gossip.vocabulary import Family, Want
+from mesh.core.gossip.vocabulary import FAMILIES, WANTS, Family, Want
 from mesh.core.lattice.fingerprint import Range
 from mesh.core.wire.codec import refuse
 from mesh.core.wire.frame import BODY_BYTES_MAX, Message
@@ -23,6 +23,8 @@ ACK_ENTRY_BYTES = 8
 ACK_ENTRIES_MAX = (BODY_BYTES_MAX - 1) // ACK_ENTRY_BYTES
 NUMBER_BITS = 48
 PARTS_MAX = 1 << 16
+SECTION_HEAD = struct.Struct(">HIHBH")
+ACK_ENTRY = struct.Struct(">HIH")
 RANGE_HEAD = struct.Struct(">IQ")
 LIST_HEAD = struct.Struct(">QBH")
 
@@ -59,9 +61,9 @@ class Reader:
     def family(self) -> Family:
         """Return a family."""
         value = self.uint(1)
-        if value > Family.TASKS:
+        if value >= len(FAMILIES):
             raise refuse("no such family")
-        return Family(value)
+        return FAMILIES[value]
 
     def prefix(self) -> str:
         """Return the hex digits of a range."""
@@ -189,13 +191,13 @@ class Push(Message):
         family = reader.family()
         sections = []
         while reader:
-            number, part, want = reader.uint(6), reader.uint(2), reader.uint(1)
-            if want > Want.DURABLE:
+            high, low, part, want, size = SECTION_HEAD.unpack(reader.take(SECTION_HEADER_BYTES))
+            if want >= len(WANTS):
                 raise refuse("no such want")
-            items = decode_items_untrusted(reader.take(reader.uint(2)))
+            items = decode_items_untrusted(reader.take(size))
             if not items:
                 raise refuse("a push of nothing")
-            sections.append(Section(number, part, Want(want), tuple(items)))
+            sections.append(Section(high << 32 | low, part, WANTS[want], tuple(items)))
         return cls(family, tuple(sections))
 
 
@@ -215,14 +217,11 @@ class PushAck(Message):
     @classmethod
     def decode_untrusted(cls, data: bytes) -> Self:
         """Return the message behind foreign bytes; raises RemoteError and nothing else."""
-        reader = Reader(data)
-        durable = reader.uint(1)
-        if durable > 1 or (len(data) - 1) % ACK_ENTRY_BYTES or len(data) > BODY_BYTES_MAX:
+        if len(data) % ACK_ENTRY_BYTES != 1 or data[0] > 1 or len(data) > BODY_BYTES_MAX:
             raise refuse("not an acknowledgement")
-        entries = []
-        while reader:
-            entries.append((reader.uint(6), reader.uint(2)))
-        return cls(bool(durable), tuple(entries))
+        packed = ACK_ENTRY.iter_unpack(data[1:])
+        entries = [(high << 32 | low, part) for high, low, part in packed]
+        return cls(bool(data[0]), tuple(entries))
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,6 +187,8 @@ class Pusher:
 
     def next_deadline(self) -> Instant:
         """Return when something has to be sent again, or is given up."""
+        if not self._flights:
+            return NEVER
         deadline = NEVER
         for queue in self._due.values():
             while queue and queue[0][1] not in self._flights:

@@ -18,7 +18,7 @@ from mesh.core.effects import (
 from mesh.core.errors import LocalError, Refusal, RemoteError
 from mesh.core.gossip.gossip import Family
 from mesh.core.identity import NodeId, node_id
-from mesh.core.instants import NEVER, Instant, Now, later, wall_text
+from mesh.core.instants import Instant, Now, later, wall_text
 from mesh.core.node.join_relays import JoinRelays
 from mesh.core.node.participant import Participant
 from mesh.core.node.root_keys import RootKeys
@@ -259,5 +259,7 @@ class Admissions:
 
     def next_deadline(self) -> Instant:
         """Return when the next join is late."""
-        late = min((due for _, due in self.joins.values()), default=NEVER)
-        return min(late, self.relays.next_deadline())
+        relays = self.relays.next_deadline()
+        if not self.joins:
+            return relays
+        return min(relays, *(due for _, due in self.joins.values()))

@@ -155,4 +155,6 @@ class JoinRelays:
 
     def next_deadline(self) -> Instant:
         """Return when the next admin has taken too long."""
-        return min((relay.due for relay in self.relays.values()), default=NEVER)
+        if not self.relays:
+            return NEVER
+        return min(relay.due for relay in self.relays.values())

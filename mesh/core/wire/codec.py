@@ -33,7 +33,7 @@ def refuse(detail: str) -> RemoteError:
     return RemoteError(Refusal.MALFORMED, detail)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Uint:
     """An unsigned integer below 2**bits."""
 
@@ -45,7 +45,7 @@ class Uint:
             raise refuse(f"not an unsigned {self.bits}-bit integer")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Flag:
     """True or false."""
 
@@ -55,7 +55,7 @@ class Flag:
             raise refuse("not a boolean")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Binary:
     """Between `low` and `high` bytes; exactly `low` when `high` is left out."""
 
@@ -69,7 +69,7 @@ class Binary:
             raise refuse(f"not {self.low}..{high} bytes")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Text:
     """At most `high` bytes of UTF-8 without control characters."""
 
@@ -84,7 +84,7 @@ class Text:
             raise refuse("a control character in a text")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Maybe:
     """Nil, or the inner kind."""
 
@@ -96,7 +96,7 @@ class Maybe:
             self.inner.check(value)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Many:
     """An array of at most `high` values of one kind."""
 
@@ -111,7 +111,7 @@ class Many:
             self.inner.check(item)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Group:
     """A nested array of exactly these kinds."""
 

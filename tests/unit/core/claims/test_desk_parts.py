@@ -28,7 +28,7 @@ OTHER = ANN.spec(2).fact.task
 def test_timers_are_a_dict_sorted_by_time(steps: list[tuple[int, int | None]]) -> None:
     timers, model = Timers(), dict[TimerName, Instant]()
     for subject, at in steps:
-        name = TimerName("x", subject)
+        name = ("x", subject)
         if at is None:
             timers.cancel(name)
             model.pop(name, None)
@@ -47,7 +47,7 @@ def test_timers_are_a_dict_sorted_by_time(steps: list[tuple[int, int | None]]) -
 def test_a_deadline_that_moves_for_ever_takes_no_room() -> None:
     timers = Timers()
     for number in range(10_000):
-        timers.set(TimerName("x"), Instant(number))
+        timers.set(("x", 0), Instant(number))
     assert len(timers._heap) < 100
     assert timers.next_deadline() == Instant(9_999)
 
