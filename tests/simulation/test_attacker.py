@@ -148,6 +148,30 @@ def test_a_takeover_by_a_local_conclusion_is_possible_and_shown_as_local(meshes:
     assert mesh["b"].members()["a"] is Status.ALIVE
 
 
+def test_a_takeover_by_a_verdict_of_few_is_shown_as_local(meshes: MeshOf) -> None:
+    # Two liars of ten say that they were the only observers left: it has to be shown for what it
+    # is. (Found by `liars.py --nodes 10 --seed 0`.)
+    mesh = meshes(10, seed=1)
+    mesh["a"].claim("build")
+    mesh["a"].start("build")
+    mesh.run(s=1)
+    one, other = (Attacker(mesh, random.Random(1), name, HONEST) for name in ("e", "f"))
+    victim = participant_of(mesh, "a").membership.own_presence
+    assert victim is not None
+    accused = Accusation(victim.author, victim.fact.boot, victim.fact.incarnation)
+    keys = [liar.me.author for liar in (one, other)]
+    proofs = tuple((key.public_key, key.sign([accused])[0].signed.signature) for key in keys)
+    verdict = Verdict(victim.author, victim.fact.boot, victim.fact.incarnation, 2, False, proofs)
+    because = one.spread(Family.TASKS, verdict)
+    one.spread(Family.TASKS, robbed(mesh, one.me, 2, because))
+    mesh.run(s=5)
+    assert mesh.owners("build")["b"] == EVIL
+    told = mesh["b"].tell(TaskHistory(mesh.known("build"))).result
+    assert isinstance(told, dict)
+    assert "'local': True" in str(told)
+    assert {mesh[name].members()["a"] for name in HONEST} == {Status.ALIVE}
+
+
 @pytest.mark.xfail(
     strict=True,
     reason="a claim of the same epoch needs no reason, so a liar with the greater lot takes over; "

@@ -278,7 +278,10 @@ class Evidence:
     subject: NodeId
     ended_boot: Boot
     local: bool
+    """Whether it says itself that no majority stands behind it."""
     kind: str
     """`left`, `verdict`, `restarted` or `revoked`."""
     tags: tuple[Capability, ...] = ()
     """Of a presence: what its author says it has."""
+    accusers: int = 0
+    """Of a verdict: how many members have signed it."""

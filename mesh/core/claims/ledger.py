@@ -125,6 +125,11 @@ class TaskBlobs(Protocol):
         ...
 
 
+def one() -> int:
+    """Return how many observers are a majority where nothing is known of any."""
+    return 1
+
+
 @dataclass(slots=True)
 class DeskParts:
     """What a `Desk` is made of."""
@@ -144,6 +149,8 @@ class DeskParts:
     """Who may cancel what others submitted."""
     was_admin: Callable[[NodeId], bool] = nobody
     """Who is an admin or was one: its words of what is forgotten count for good."""
+    majority: Callable[[], int] = one
+    """How many observers of a node would make a verdict if everybody admitted were here."""
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mesh.core.claims.facts import Claim, Spec
+from mesh.core.claims.facts import Claim, Evidence, Spec
 from mesh.core.claims.garbage import Garbage
 from mesh.core.claims.ledger import Ledger, wall_ms
 from mesh.core.claims.listing import Listing
@@ -70,13 +70,20 @@ class Queries:
             if isinstance(fact, Claim) and fact.because is not None:
                 evidence = self.ledger.parts.table.evidence(fact.because)
                 if evidence is not None:
-                    view["evidence"] = {
-                        "kind": evidence.kind,
-                        "subject": evidence.subject.hex(),
-                        "local": evidence.local,
-                    }
+                    view["evidence"] = self._evidence_view(evidence)
             facts.append(view)
         return {"v": SHAPE_VERSION, "task": task_text(record.task), "facts": facts}
+
+    def _evidence_view(self, evidence: Evidence) -> Json:
+        # How many observers there were is the word of whoever wrote the verdict; how many there
+        # would be if everybody admitted were here is not.
+        is_verdict = evidence.kind == "verdict"
+        few = is_verdict and evidence.accusers < self.ledger.parts.majority()
+        return {
+            "kind": evidence.kind,
+            "subject": evidence.subject.hex(),
+            "local": evidence.local or few,
+        }
 
     # --- waiting
 

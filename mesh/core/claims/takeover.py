@@ -41,11 +41,6 @@ class Ended(Protocol):
         ...
 
     @property
-    def local(self) -> bool:
-        """Whether no majority stands behind it."""
-        ...
-
-    @property
     def kind(self) -> str:
         """`left`, `verdict`, `restarted` or `revoked`."""
         ...
@@ -83,9 +78,17 @@ def free_at(ended: Ended, spec: Spec, graces: Graces) -> Instant:
 
 
 def evidence_of(ended: Ended) -> Evidence:
-    """Return the reason as the table wants it."""
-    tags = getattr(ended.fact.fact, "tags", ())
-    return Evidence(ended.fact.id, ended.subject, ended.ended_boot, ended.local, ended.kind, tags)
+    """Return the reason as the table wants it: what the fact says, which is the same everywhere."""
+    fact = ended.fact.fact
+    return Evidence(
+        ended.fact.id,
+        ended.subject,
+        ended.ended_boot,
+        local=getattr(fact, "local", False),
+        kind=ended.kind,
+        tags=getattr(fact, "tags", ()),
+        accusers=len(getattr(fact, "accusations", ())),
+    )
 
 
 def retry_delay_s(view: ClaimView, spec: Spec, attempts_used: int, params: ClaimParams) -> float:

@@ -124,6 +124,7 @@ def _desk(setup: NodeSetup, participant: Participant) -> Desk:
             blobs=participant.blobs,
             is_admin=trust.is_admin_id,
             was_admin=trust.was_admin_id,
+            majority=participant.majority,
         )
     )
 

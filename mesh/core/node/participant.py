@@ -24,6 +24,7 @@ from mesh.core.links.session import LinkEnd
 from mesh.core.membership.facts import MEMBERSHIP_CONTEXTS, Leave, Presence, Verdict
 from mesh.core.membership.membership import Ended, Membership
 from mesh.core.membership.messages import Ack, Ping
+from mesh.core.membership.suspicion import accusers_needed
 from mesh.core.membership.verdicts import check_accusations, check_verdict
 from mesh.core.node.bulk import Bulk
 from mesh.core.node.messages import Relay, Relayed
@@ -54,7 +55,8 @@ def evidence_of(verified: Verified[Any]) -> Evidence:
     if isinstance(fact, Leave):
         return Evidence(verified.id, verified.author, fact.boot, local=False, kind="left")
     if isinstance(fact, Verdict):
-        return Evidence(verified.id, fact.subject, fact.boot, fact.local, kind="verdict")
+        accusers = len(fact.accusations)
+        return Evidence(verified.id, fact.subject, fact.boot, fact.local, "verdict", (), accusers)
     assert isinstance(fact, Presence)
     ended = Boot(fact.boot - 1)
     return Evidence(
@@ -334,6 +336,12 @@ class Participant:
     def status(self, node: NodeId) -> Status | None:
         """Return what is believed of a node."""
         return self.membership.status(node)
+
+    def majority(self) -> int:
+        """Return how many of a node's observers would be a majority if all members were here."""
+        limits = self.params.membership
+        observers_max = max(2 * limits.rings, limits.all_observe_max - 1)
+        return accusers_needed(min(self.trust.member_count() - 1, observers_max))
 
     def missing(self) -> bool:
         """Whether some member is expected back: neither alive, nor dead, nor gone for good."""

@@ -275,6 +275,10 @@ class Trust:
         """Whether what this key says counts; expiry plays no part."""
         return bool(self._certificates_of(public_key))
 
+    def member_count(self) -> int:
+        """Return how many keys take part, wherever they are now."""
+        return sum(self.is_member(key) for key in self._by_key)
+
     def is_known(self, public_key: PublicKey) -> bool:
         """Whether a key takes part or has done so: what it said as an observer is not undone."""
         return public_key in self._by_key or self.genesis.fact.open
