@@ -6,6 +6,8 @@ import sys
 
 from mesh.control.client import Refused
 
+SCORE_MAX = 65_535
+"""Sixteen bits of a rank."""
 UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
@@ -35,6 +37,26 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up")
     return int(text)
+
+
+def score(text: str) -> int:
+    """Return a bid in an auction."""
+    if not text.isdecimal() or int(text) > SCORE_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {SCORE_MAX}")
+    return int(text)
+
+
+def command_line(text: str) -> tuple[str, ...]:
+    """Return a program and its arguments, split as a shell would."""
+    import shlex
+
+    try:
+        parts = tuple(shlex.split(text))
+    except ValueError as wrong:
+        raise argparse.ArgumentTypeError(f"{text!r}: {wrong}") from None
+    if not parts:
+        raise argparse.ArgumentTypeError("no program is named")
+    return parts
 
 
 def given_bytes(text: str) -> bytes:

@@ -5,15 +5,19 @@ import os
 import shutil
 import signal
 import socket
+from contextlib import AsyncExitStack
 
 from mesh.cli import exit_codes
 from mesh.cli.options import add_socket, chosen_socket, connect
 from mesh.cli.output import escape, say
-from mesh.cli.values import count, duration_s
+from mesh.cli.values import command_line, count, duration_s, score
 from mesh.control.client import Refused
 
 GRACE_S = 30.0
 NAME_MAX = 64
+SCORE_OUTPUT_BYTES_MAX = 4096
+SCORE_GRACE_S = 0.2
+"""A program that has taken too long over a score is of no use any more."""
 PASSING = ("not_joined", "leaving")
 
 
@@ -39,6 +43,20 @@ def add_work(parser: argparse.ArgumentParser) -> None:
         default=GRACE_S,
         help="between SIGTERM and SIGKILL, when a task is lost or canceled (30s)",
     )
+    bids = parser.add_mutually_exclusive_group()
+    bids.add_argument(
+        "--score",
+        metavar="N",
+        type=score,
+        help="what to bid in auctions, 0 to 65535 (1000 for each preferred tag of the node)",
+    )
+    bids.add_argument(
+        "--score-command",
+        metavar="PROGRAM",
+        type=command_line,
+        help="given a line of JSON for each auctioned task, prints what to bid for it; exit 75, "
+        "or anything amiss: no bid",
+    )
     parser.add_argument(
         "program",
         metavar="-- CMD ARGS",
@@ -51,9 +69,10 @@ def add_work(parser: argparse.ArgumentParser) -> None:
 
 def work(options: argparse.Namespace) -> int:
     """Run a command once per task until SIGTERM or SIGINT; a second one stops what runs."""
-    if shutil.which(options.program[0]) is None:
-        hint = "give the path of a program, or put it on PATH"
-        raise Refused("usage", f"{options.program[0]} was not found", hint)
+    for program in (options.program, options.score_command or options.program):
+        if shutil.which(program[0]) is None:
+            hint = "give the path of a program, or put it on PATH"
+            raise Refused("usage", f"{program[0]} was not found", hint)
     with connect(options) as client:
         # Whether this user may work here is better known now than in a loop.
         try:
@@ -72,10 +91,12 @@ def work(options: argparse.Namespace) -> int:
 async def _work(options: argparse.Namespace) -> Refused | None:
     import trio
 
+    from mesh.cli.bidding import Bidding
     from mesh.cli.worker import Worker, WorkOptions
     from mesh.daemon.conversation import StreamRunner
     from mesh.daemon.runner import Runner, RunnerBounds
 
+    scoring = RunnerBounds(output_bytes_max=SCORE_OUTPUT_BYTES_MAX, grace_s=SCORE_GRACE_S)
     own_name = f"{socket.gethostname()}-{os.getpid()}"[-NAME_MAX:]
     wanted = WorkOptions(
         socket=chosen_socket(options),
@@ -83,11 +104,21 @@ async def _work(options: argparse.Namespace) -> Refused | None:
         command=tuple(options.program),
         jobs=options.jobs,
         name=options.name or own_name,
+        score=options.score,
     )
+
+    def tell(line: str) -> None:
+        say(f"mesh work: {escape(line)}")
+
     refusal = None
     runs = StreamRunner if options.stream else Runner
-    async with runs(RunnerBounds(grace_s=options.grace)) as runner:
-        worker = Worker(wanted, runner, lambda line: say(f"mesh work: {escape(line)}"))
+    async with AsyncExitStack() as stack:
+        runner = await stack.enter_async_context(runs(RunnerBounds(grace_s=options.grace)))
+        bidding = None
+        if options.score_command is not None:
+            scorer = await stack.enter_async_context(Runner(scoring))
+            bidding = Bidding(options.score_command, wanted.socket, scorer, tell)
+        worker = Worker(wanted, runner, tell, bidding)
         async with trio.open_nursery() as nursery:
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
 

@@ -7,17 +7,19 @@ with its handle, unless the node stayed away so long that others may have the ta
 
 import os
 from base64 import b64decode
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 import trio
 
 from mesh.cli import freight, leaving
 from mesh.cli.attachment import NODE_LOST_S, PASSING_REFUSALS, Attachment, AttachmentParts
+from mesh.cli.bidding import Bidding
 from mesh.cli.checkpoints import checkpoint_of
+from mesh.cli.running import GIVE_BACK, Runs, error_of
 from mesh.cli.values import in_base64
 from mesh.control.blobs import INLINE_BYTES_MAX, WrongContent
 from mesh.control.client import NodeUnreachable, Refused
@@ -25,8 +27,6 @@ from mesh.control.trio_client import TrioClient
 from mesh.core.errors import LocalError
 from mesh.daemon.runner import Ending, Finished
 
-GIVE_BACK = 75
-"""EX_TEMPFAIL of sysexits.h: the command wants the task to be done later or elsewhere."""
 POLL_S = 30.0
 ORPHAN_GRACE_S = 1.0
 """Without its node a command has this long to obey: others may soon take its task over."""
@@ -37,7 +37,6 @@ CRASH_S = 1.0
 CRASHES_FREE = 3
 """So many quick failures in a row are taken for bad luck."""
 CRASH_DOUBLINGS_MAX = 6
-ERROR_BYTES_MAX = 600
 NOTHING_TO_DO = ("no_task", "no_capacity", "timed_out", "claim_lost")
 
 
@@ -49,21 +48,6 @@ class Stop(StrEnum):
     STOPPING = "stopping"
 
 
-class Runs(Protocol):
-    """The slice of `mesh.daemon.runner.Runner` that a worker uses."""
-
-    async def run(
-        self,
-        argv: Sequence[str],
-        input_bytes: bytes,
-        environment: Mapping[str, str],
-        cancel: trio.Event,
-        hurry: trio.Event | None = None,
-    ) -> Finished:
-        """Run one command to its end."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class WorkOptions:
     """What `mesh work` was asked to do."""
@@ -73,6 +57,8 @@ class WorkOptions:
     command: tuple[str, ...]
     jobs: int
     name: str
+    score: int | None = None
+    """What to bid in auctions, without a program that looks at each."""
 
 
 @dataclass(slots=True)
@@ -117,12 +103,19 @@ def job_of(claim: Mapping[str, Any]) -> Job:
 class Worker:
     """Runs a command once per task until it is told to stop."""
 
-    def __init__(self, options: WorkOptions, runner: Runs, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        options: WorkOptions,
+        runner: Runs,
+        tell: Callable[[str], None],
+        bidding: Bidding | None = None,
+    ) -> None:
         self.jobs: dict[str, Job] = {}
         """Token -> job."""
         self._options = options
         self._runner = runner
         self._tell = tell
+        self._bidding = bidding
         self._draining = False
         self._crashes = 0
         """Commands in a row that failed within `CRASH_S`."""
@@ -144,6 +137,8 @@ class Worker:
 
             nursery.start_soon(attach)
             nursery.start_soon(self._watch_node)
+            if self._bidding is not None:
+                nursery.start_soon(self._bidding.run, self._attachment.connected)
             for _ in range(self._options.jobs):
                 nursery.start_soon(self._fill_slot)
             await self._idle.wait()
@@ -165,6 +160,10 @@ class Worker:
     # --- the node
 
     def _hear(self, event: Mapping[str, Any]) -> None:
+        if event.get("topic") == "task.auction" and self._bidding is not None:
+            if not self._draining:
+                self._bidding.hear(event)
+            return
         if event.get("topic") not in {"task.lost", "task.canceled"}:
             return
         for job in self.jobs.values():
@@ -226,11 +225,14 @@ class Worker:
 
     async def _next_claim(self) -> dict[str, Any] | None:
         client = await self._attachment.connected()
-        kinds, agent = list(self._options.kinds), self._options.name
+        wanted: dict[str, Any] = {"kinds": list(self._options.kinds), "wait_s": POLL_S}
+        wanted["agent"] = self._options.name
+        if self._bidding is not None:
+            wanted["by_task"] = True
+        elif self._options.score is not None:
+            wanted["score"] = self._options.score
         try:
-            claim: dict[str, Any] = await client.call(
-                "task.claim", kinds=kinds, wait_s=POLL_S, agent=agent
-            )
+            claim: dict[str, Any] = await client.request("task.claim", wanted)
         except NodeUnreachable:
             await trio.lowlevel.checkpoint()
             return None
@@ -416,14 +418,3 @@ class Worker:
         if text != self._told:
             self._told = text
             self._tell(text)
-
-
-def error_of(finished: Finished) -> str:
-    """Return the end of what a command said on stderr, or else how it ended."""
-    if finished.ending is Ending.OUTPUT_TOO_LARGE:
-        return "its output is too large"
-    tail = finished.stderr_tail.decode(errors="replace").strip()
-    if tail:
-        return tail.encode()[-ERROR_BYTES_MAX:].decode(errors="ignore")
-    code = finished.exit_code
-    return f"ended by signal {-code}" if code < 0 else f"exit code {code}"

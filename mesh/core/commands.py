@@ -147,6 +147,18 @@ class TaskClaim(msgspec.Struct, tag="task.claim", frozen=True, forbid_unknown_fi
     score: Annotated[int, Meta(ge=0, le=65_535, description="what to bid in auctions")] | None = (
         None
     )
+    by_task: Annotated[bool, Meta(description="bid in auctions what `task.bid` says")] = False
+
+
+class TaskBid(msgspec.Struct, tag="task.bid", frozen=True, forbid_unknown_fields=True):
+    """What this agent bids for one task in its claims that are `by_task`; null: nothing.
+
+    An attached agent is asked for it with an event `task.auction`, once for each time that the task
+    is auctioned, and again half a minute later if it said nothing. Until it has said it stays away.
+    """
+
+    task: TaskText
+    score: Annotated[int, Meta(ge=0, le=65_535)] | None = None
 
 
 class TaskResume(msgspec.Struct, tag="task.resume", frozen=True, forbid_unknown_fields=True):
@@ -356,6 +368,7 @@ TaskWrite = (
     AgentAttach
     | TaskSubmit
     | TaskClaim
+    | TaskBid
     | TaskResume
     | TaskStart
     | TaskComplete

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -26,9 +27,9 @@ def example(language: str) -> str:
     return text
 
 
-def employ(node: DemoNode, *command: str) -> None:
+def employ(node: DemoNode, *command: str, stderr: IO[bytes] | None = None) -> None:
     environment = {**os.environ, "MESH_SOCKET": str(node.socket)}
-    node.worker = subprocess.Popen(command, env=environment, start_new_session=True)
+    node.worker = subprocess.Popen(command, env=environment, start_new_session=True, stderr=stderr)
 
 
 def needs(program: str) -> None:

@@ -7,16 +7,22 @@ starts before the bid window and a guard for the last bid under way have passed 
 and nobody bids later than a window after it first saw the task open, or once the owner has begun.
 
 When a winner dies, what ends its claim opens the next epoch, and that is an auction again.
+
+An agent bids the same for all, or looks at each task first. The latter is asked for its bid when
+the auction opens, or when its node comes upon the task for it, and stays away until it has said.
 """
 
+from base64 import b64encode
 from dataclasses import dataclass, field
 
 from mesh.core.claims.allocation import score_of
 from mesh.core.claims.capability import score as tags_met
-from mesh.core.claims.exchange_views import moment
+from mesh.core.claims.exchange_views import blob_view, moment
 from mesh.core.claims.facts import Allocation, Spec
 from mesh.core.claims.ledger import Ledger
 from mesh.core.claims.record import Record
+from mesh.core.claims.sessions import Bid, Session
+from mesh.core.claims.waiters import ClaimWaiter
 from mesh.core.effects import Json
 from mesh.core.identity import NodeId, TaskId, task_text
 from mesh.core.instants import Instant, Now, later
@@ -27,6 +33,9 @@ SCORE_PER_TAG = 1000
 """What an agent bids that names no score: so much for each preferred tag of its node."""
 GUARD_WINDOWS = 2
 """A bid that was made at the last moment has so many settle windows to arrive."""
+ASK_AGAIN_S = 30.0
+"""An agent that was asked for its bid and has said nothing is asked once more after so long."""
+NO_BID = -1
 MS = 1000
 
 
@@ -53,25 +62,49 @@ class Auctions:
         if known is not None and known[0] == epoch:
             return
         self._seen[record.task] = (epoch, now.instant)
-        self._invite(record)
-
-    def _invite(self, record: Record) -> None:
         assert record.spec is not None
-        spec, outbox = record.spec.fact, self.ledger.parts.outbox
-        body: dict[str, Json] = {
+        self.ledger.parts.outbox.notify("task.auction", self._told(record))
+        for agent in self.ledger.sessions.attached(record.spec.fact.kind):
+            self._invite(now, record, agent)
+
+    def _invite(self, now: Now, record: Record, agent: Session) -> None:
+        """Ask an agent for its bid: what it has said of an earlier epoch is out of date."""
+        agent.set_bid(record.task, Bid(now.instant, None))
+        self.ledger.parts.outbox.notify("task.auction", self._told(record), agent.client)
+
+    def _told(self, record: Record) -> dict[str, Json]:
+        assert record.spec is not None
+        spec = record.spec.fact
+        return {
             "task": task_text(record.task),
             "kind": spec.kind,
+            "payload": b64encode(spec.payload).decode(),
+            "blob": blob_view(spec.blob),
             "prefers": dict(spec.prefers),
             "window_s": bid_window_s(spec, self.ledger.parts.params),
             "created_at": moment(spec.created_ms),
         }
-        outbox.notify("task.auction", body)
-        for client in self.ledger.sessions.attached(spec.kind):
-            outbox.notify("task.auction", body, client)
+
+    def asked(self, now: Now, waiter: ClaimWaiter, record: Record) -> int | None:
+        """Return what a client asks to bid for a task, None: what tags are worth; or NO_BID."""
+        command = waiter.command
+        assert record.spec is not None
+        if not command.by_task or waiter.task is not None or not is_auction(record.spec.fact):
+            return command.score
+        agent = self.ledger.sessions.session(waiter.asker.client)
+        if agent is None:
+            return NO_BID
+        said = agent.bids.get(record.task)
+        if said is None or (said.score is None and said.since + ASK_AGAIN_S <= now.instant):
+            self._invite(now, record, agent)
+            return NO_BID
+        return NO_BID if said.score is None else said.score
 
     def forget(self, task: TaskId) -> None:
         """A task is over."""
-        self._seen.pop(task, None)
+        if self._seen.pop(task, None) is not None:
+            for agent in self.ledger.sessions.agents():
+                agent.bids.pop(task, None)
 
     def closes(self, now: Now, record: Record) -> Instant | None:
         """Return until when this node may outbid the owner; None: it may not.

@@ -11,6 +11,7 @@ from mesh.core.claims.facts import Allocation
 from mesh.core.claims.ledger import Ledger
 from mesh.core.claims.openings import Openings
 from mesh.core.claims.record import Record
+from mesh.core.claims.waiters import ClaimWaiter
 from mesh.core.identity import NodeId, TaskId
 from mesh.core.instants import Instant, Now, later
 
@@ -36,8 +37,8 @@ class Choosing:
     ledger: Ledger
     openings: Openings
 
-    def choose(self, now: Now, kinds: tuple[str, ...], asked: int | None) -> Choice:
-        """Return the open task to claim next, if the turn of one has come."""
+    def choose(self, now: Now, kinds: tuple[str, ...], waiter: ClaimWaiter) -> Choice:
+        """Return the open task for a waiter to claim next, if the turn of one has come."""
         board = self.ledger.board
         ahead = merge(*(board.candidates(kind, SCAN) for kind in dict.fromkeys(kinds)))
         best: tuple[int, TaskId] | None = None
@@ -53,6 +54,7 @@ class Choosing:
                 self._look_again(spec.kind, now, due)
             if spec.allocation == Allocation.OFFERED and due > now.instant:
                 continue  # it is somebody else's for now, and holds up nothing behind it
+            asked = self.openings.auctions.asked(now, waiter, record)
             if not self.openings.outbids(now, record, asked):
                 continue
             priority, looked_at = spec.priority, looked_at + 1

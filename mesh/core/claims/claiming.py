@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from mesh.core.claims.auction import is_auction
 from mesh.core.claims.choosing import Choice, Choosing
 from mesh.core.claims.facts import Claim, Progress, ProgressState, TaskFact
 from mesh.core.claims.ledger import Ledger
@@ -11,19 +12,21 @@ from mesh.core.claims.record import Record, token_text
 from mesh.core.claims.refusals import (
     claim_lost,
     lost_body,
+    no_auction,
     no_capacity,
     no_task,
+    not_attached,
     not_capable,
     not_open,
 )
 from mesh.core.claims.requests import Answer, Asker
 from mesh.core.claims.schedule_views import held_view
-from mesh.core.claims.sessions import Holding, Phase, handle_key, new_handle
+from mesh.core.claims.sessions import Bid, Holding, Phase, handle_key, new_handle
 from mesh.core.claims.settle import Settle
 from mesh.core.claims.texts import entered_text
 from mesh.core.claims.views import TERMINAL
 from mesh.core.claims.waiters import ClaimWaiter
-from mesh.core.commands import TaskClaim
+from mesh.core.commands import TaskBid, TaskClaim
 from mesh.core.effects import CommitNumber
 from mesh.core.errors import LocalError
 from mesh.core.gossip.vocabulary import PushNumber, Want
@@ -86,6 +89,18 @@ class Claiming:
         self._wait(now, waiter)
         if task is not None:
             self.evaluate(now, task)
+
+    def bid(self, now: Now, asker: Asker, command: TaskBid) -> None:
+        """Note what an agent bids for one task, for as long as that auction goes on."""
+        agent = self.ledger.sessions.session(asker.client)
+        if agent is None:
+            raise not_attached()
+        record = self.ledger.record(command.task)
+        if record.spec is None or not is_auction(record.spec.fact):
+            raise no_auction(record)
+        agent.set_bid(record.task, Bid(now.instant, command.score))
+        self.ledger.stirred[record.spec.fact.kind] = None
+        self.ledger.answer(now, asker, {"task": command.task, "score": command.score})
 
     def _check_worth_waiting(self, now: Now, waiter: ClaimWaiter) -> None:
         assert waiter.task is not None
@@ -150,11 +165,15 @@ class Claiming:
         for kind in stirred:
             # Who asks for more in auctions comes first, and otherwise who came first.
             waiters = sorted(ledger.waiters.of_kind(kind), key=lambda w: -(w.command.score or 0))
+            is_barren = False
             for waiter in waiters:
-                task = self._choosing.choose(now, (kind,), waiter.command.score).task
+                if is_barren and not waiter.command.by_task:
+                    continue
+                task = self._choosing.choose(now, (kind,), waiter).task
                 if task is None:
-                    break
-                if ledger.sessions.has_capacity(waiter.asker.client):
+                    # Whoever asks for less gets nothing either, but who bids task by task may.
+                    is_barren = is_barren or not waiter.command.by_task
+                elif ledger.sessions.has_capacity(waiter.asker.client):
                     self._take_and_claim(now, waiter, task)
         if stirred:
             self._to_try.update(self._overdue)
@@ -172,7 +191,7 @@ class Claiming:
             may_win = is_open and self.openings.outbids(now, ledger.known(waiter.task), score)
             choice = Choice(waiter.task if may_win else None, is_near=False)
         else:
-            choice = self._choosing.choose(now, waiter.kinds, score)
+            choice = self._choosing.choose(now, waiter.kinds, waiter)
         if choice.task is not None and has_capacity:
             self._take_and_claim(now, waiter, choice.task)
         elif waiter.deadline > now.instant:
@@ -227,7 +246,7 @@ class Claiming:
     ) -> None:
         ledger, parts = self.ledger, self.ledger.parts
         ledger.sessions.check_room()
-        score = waiter.command.score
+        score = self.openings.auctions.asked(now, waiter, record)
         fact, cited = self.openings.draft(record, opening, waiter.agent, score)
         if opening.ended is not None:
             ledger.count("takeovers")

@@ -40,6 +40,7 @@ from mesh.core.commands import (
     ExchangeWrite,
     TaskAccept,
     TaskAwaitAnswer,
+    TaskBid,
     TaskCancel,
     TaskClaim,
     TaskComplete,
@@ -334,16 +335,14 @@ class Desk:
         match command:
             case AgentAttach():
                 self._attach(now, asker, command)
+            case TaskBid():
+                self._claiming.bid(now, asker, command)
             case TaskResume():
                 self._returning.resume(now, asker, command.handle)
             case TaskWait():
                 self._queries.wait(now, asker, command)
-            case TaskShow():
-                self._ledger.answer(now, asker, self._queries.show(now, command))
-            case TaskList():
-                self._ledger.answer(now, asker, self._queries.list(now, command))
-            case TaskHistory():
-                self._ledger.answer(now, asker, self._queries.history(command))
+            case TaskShow() | TaskList() | TaskHistory():
+                self._ledger.answer(now, asker, self._queries.look(now, command))
             case TaskAwaitAnswer():
                 self._exchanging.asking.wait(now, asker, command)
             case TaskFence():

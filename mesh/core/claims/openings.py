@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mesh.core.claims.allocation import bid_rank, claim_rank
-from mesh.core.claims.auction import Auctions, is_auction
+from mesh.core.claims.auction import NO_BID, Auctions, is_auction
 from mesh.core.claims.board import OwnerSession
 from mesh.core.claims.capability import meets
 from mesh.core.claims.dependencies import blocking
@@ -222,6 +222,8 @@ class Openings:
         if not is_auction(record.spec.fact):
             return True
         opening = self.opening(now, record)
+        if asked == NO_BID:
+            return False
         if opening is None or opening.epoch > record.epoch:
             return opening is not None
         assert record.owner is not None

@@ -27,6 +27,16 @@ class Queries:
     ledger: Ledger
     garbage: Garbage
 
+    def look(self, now: Now, command: TaskShow | TaskList | TaskHistory) -> Json:
+        """Return what is asked for; raises LocalError."""
+        match command:
+            case TaskShow():
+                return self.show(now, command)
+            case TaskList():
+                return self.list(now, command)
+            case TaskHistory():
+                return self.history(command)
+
     def show(self, now: Now, command: TaskShow) -> Json:
         """Return one task in full."""
         record, ledger = self.ledger.record(command.task), self.ledger

@@ -61,6 +61,24 @@ def _ended_by_others(record: Record, token: str) -> str | None:
     return "handed_over" if taken else None
 
 
+def not_attached() -> LocalError:
+    """Return the error for what only an attached agent can say."""
+    return LocalError(
+        "not_attached",
+        "no agent is attached on this connection",
+        "call `agent.attach` on it first",
+    )
+
+
+def no_auction(record: Record) -> LocalError:
+    """Return the error for a bid on a task that goes to whoever comes."""
+    return LocalError(
+        "no_auction",
+        f"task {task_text(record.task)} is not auctioned",
+        "claim it with `task.claim`",
+    )
+
+
 def claim_lost(record: Record, name: NodeName) -> LocalError:
     """Return the error for a claim that does not own its task any more."""
     if record.state is TaskState.CANCELED:

@@ -18,6 +18,7 @@ from mesh.core.claims.waiters import ClaimWaiter
 from mesh.core.effects import ClientId, Row
 from mesh.core.errors import LocalError
 from mesh.core.identity import FactId, TaskId
+from mesh.core.instants import Instant
 from mesh.core.params import ClaimParams
 from mesh.core.rng import Rng
 from mesh.core.wire.envelope import Verified
@@ -25,6 +26,8 @@ from mesh.core.wire.envelope import Verified
 HANDLE_ROW = "handle"
 HANDLE_BYTES = 12
 KINDS_ADVERTISED_MAX = 32
+BIDS_KEPT_MAX = 1024
+"""One that was let go of is asked for again."""
 
 
 class Phase(Enum):
@@ -39,6 +42,13 @@ class Phase(Enum):
     """Completed, failed or released with this handle."""
 
 
+class Bid(NamedTuple):
+    """What an agent bids for one task, and since when it is asked; None: it has not said."""
+
+    since: Instant
+    score: int | None
+
+
 @dataclass(slots=True)
 class Session:
     """An agent on a control connection: the kinds it waits for, and how many tasks it takes."""
@@ -47,6 +57,15 @@ class Session:
     agent: str
     kinds: tuple[str, ...]
     capacity: int
+    bids: dict[TaskId, Bid] = field(default_factory=dict)
+    """Of an agent that bids task by task: at most `BIDS_KEPT_MAX`, the oldest goes."""
+
+    def set_bid(self, task: TaskId, bid: Bid) -> None:
+        """Remember what the agent says of a task, or that it is asked."""
+        self.bids.pop(task, None)
+        self.bids[task] = bid
+        if len(self.bids) > BIDS_KEPT_MAX:
+            del self.bids[next(iter(self.bids))]
 
 
 class Unsaid(NamedTuple):
@@ -164,9 +183,13 @@ class Sessions:
         """Return the agent on a connection."""
         return self._sessions.get(client)
 
-    def attached(self, kind: str) -> list[ClientId]:
-        """Return the connections whose agents wait for a kind."""
-        return [client for client, agent in self._sessions.items() if kind in agent.kinds]
+    def agents(self) -> list[Session]:
+        """Return all agents."""
+        return list(self._sessions.values())
+
+    def attached(self, kind: str) -> list[Session]:
+        """Return the agents that wait for a kind."""
+        return [agent for agent in self._sessions.values() if kind in agent.kinds]
 
     def detach(self, client: ClientId) -> list[Holding]:
         """Forget a connection; returns the claims that were in its hands."""

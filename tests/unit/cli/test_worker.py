@@ -15,7 +15,9 @@ import trio.testing
 
 from mesh.cli import worker
 from mesh.cli.attachment import NODE_LOST_S
-from mesh.cli.worker import Worker, WorkOptions, error_of
+from mesh.cli.bidding import Bidding
+from mesh.cli.running import error_of
+from mesh.cli.worker import Worker, WorkOptions
 from mesh.control.blobs import digest_of
 from mesh.control.client import Refused
 from mesh.core.blob_commands import BlobFetch, BlobGet, BlobPut
@@ -166,11 +168,15 @@ class Bench:
 
 @asynccontextmanager
 async def working(
-    folder: Path, *results: Finished | LocalError, jobs: int = 1
+    folder: Path,
+    *results: Finished | LocalError,
+    jobs: int = 1,
+    score: int | None = None,
+    bidding: Bidding | None = None,
 ) -> AsyncIterator[Bench]:
     runner, said = FakeRunner(list(results)), list[str]()
-    options = WorkOptions(str(folder / "mesh.sock"), ("k",), COMMAND, jobs, "bot")
-    bench = Bench(Worker(options, runner, said.append), runner, said)
+    options = WorkOptions(str(folder / "mesh.sock"), ("k",), COMMAND, jobs, "bot", score)
+    bench = Bench(Worker(options, runner, said.append, bidding), runner, said)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bench.work)
         yield bench

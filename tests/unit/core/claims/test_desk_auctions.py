@@ -6,9 +6,11 @@ import pytest
 
 from mesh.core.claims.allocation import LOT_BITS, bid_rank, claim_rank, score_of, stagger_order
 from mesh.core.claims.facts import Allocation, Claim
-from mesh.core.commands import TaskClaim, TaskStart
-from mesh.core.effects import ReplyError
+from mesh.core.claims.sessions import BIDS_KEPT_MAX, Bid, Session
+from mesh.core.commands import TaskBid, TaskCancel, TaskClaim, TaskFail, TaskStart
+from mesh.core.effects import ClientId, ReplyError
 from mesh.core.identity import NodeId, TaskId
+from mesh.core.instants import Instant
 from tests.unit.core.claims.desk_world import Place, World, task_of
 from tests.unit.core.claims.scribe import ANN, BOB, table_of
 from tests.unit.core.claims.test_desk_schedule import claims_next
@@ -140,6 +142,112 @@ def test_many_agents_of_one_node_may_bid_more_and_more() -> None:
     assert [isinstance(world[0].replies[key], ReplyError) for key in keys] == [True] * 7 + [False]
     assert isinstance(world[1].replies[other], ReplyError)
     assert world[1].view(task)["bids"][0]["score"] == 8
+
+
+def employed(place: Place, client: int = 1, *, jobs: int = 1) -> tuple[int, int]:
+    """Attach an agent that bids task by task, and let it wait for work."""
+    place.attach(client, "build", capacity=jobs)
+    return place.ask(TaskClaim(kinds=("build",), wait_s=600.0, by_task=True), client)
+
+
+def test_who_bids_task_by_task_is_asked_for_each_and_stays_away_until_it_has_said() -> None:
+    world = World(count=2)
+    place = world[0]
+    early, task = employed(place, 1), place.submit(payload=b"hi", allocation="auction")
+    world.run(0.1)
+    late = employed(place, 2)
+    world.run(5.0)
+    asked = [place.said("task.auction", client) for client in (1, 2)]
+    assert [[event["task"] for event in told] for told in asked] == [[task]] * 2
+    assert asked[0][0]["payload"] == "aGk="
+    assert early not in place.replies
+    assert bids_of(world) == []
+    place.call(TaskBid(task, 7), 2)
+    world.run(3.0)
+    assert place.replies[late]["task"] == task  # type: ignore[index,call-overload]  # the view of a claim
+    assert early not in place.replies
+    assert bids_of(world) == [("a", 7)]
+
+
+def test_who_says_nothing_is_asked_again_half_a_minute_later() -> None:
+    world = World(count=2)
+    place = world[0]
+    employed(place)
+    place.submit(allocation="auction")
+    world.run(25.0)
+    place.ask(TaskClaim(kinds=("build",), by_task=True), 1)
+    assert len(place.said("task.auction", 1)) == 1
+    world.run(10.0)
+    place.ask(TaskClaim(kinds=("build",), by_task=True), 1)
+    place.ask(TaskClaim(kinds=("build",), by_task=True), 1)
+    assert len(place.said("task.auction", 1)) == 2
+
+
+def test_what_was_bid_for_a_task_counts_for_one_auction_of_it() -> None:
+    world = World(count=2)
+    place = world[0]
+    key, task = employed(place, 1), place.submit(allocation="auction", backoff_s=0.0)
+    place.call(TaskBid(task, 7), 1)
+    world.run(3.0)
+    answer = place.replies[key]
+    assert isinstance(answer, dict)
+    again = place.ask(TaskClaim(kinds=("build",), wait_s=600.0, by_task=True), 1)
+    place.call(TaskFail(str(answer["handle"]), "no luck"), 1)
+    world.run(3.0)
+    assert len(place.said("task.auction", 1)) == 2
+    assert again not in place.replies
+    place.call(TaskBid(task, 3), 1)
+    world.run(3.0)
+    assert place.replies[again]["epoch"] == 2  # type: ignore[index,call-overload]  # the view of a claim
+    assert bids_of(world) == [("a", 3), ("a", 7)]
+
+
+def test_who_bids_task_by_task_takes_all_else_like_anybody() -> None:
+    world = World(count=2)
+    place = world[0]
+    key, task = employed(place), place.submit()
+    world.run(1.0)
+    assert place.replies[key]["task"] == task  # type: ignore[index,call-overload]  # the view of a claim
+
+
+def test_who_asks_for_less_than_others_does_not_keep_them_from_bidding_task_by_task() -> None:
+    world = World(count=2)
+    task = world[0].submit(allocation="auction")
+    world.run(0.1)
+    bidder(world[1], 5)
+    world.run(0.1)
+    poor, rich = bidder(world[0], 1, wait_s=3.0), employed(world[0], 2)
+    world[0].call(TaskBid(task, 9), 2)
+    world.run(4.0)
+    assert isinstance(world[0].replies[poor], ReplyError)
+    assert world[0].replies[rich]["task"] == task  # type: ignore[index,call-overload]  # the view of a claim
+
+
+def test_a_bid_for_nothing_in_particular_is_refused() -> None:
+    world = World(count=2)
+    place = world[0]
+    plain, auction = place.submit(), place.submit(allocation="auction")
+    assert place.call(TaskBid(auction, 1), 3).name == "not_attached"
+    place.attach(3, "other")
+    assert place.call(TaskBid(plain, 1), 3).name == "no_auction"
+    assert place.call(TaskBid("1-1-" + "00" * 16, 1), 3).name == "not_found"
+
+
+def test_of_what_agents_bid_only_so_much_is_kept_and_nothing_of_a_task_that_is_over() -> None:
+    agent = Session(ClientId(1), "bot", ("build",), 1)
+    for number in range(BIDS_KEPT_MAX + 1):
+        agent.set_bid(TaskId(number.to_bytes(28, "big")), Bid(Instant(0.0), 1))
+    assert len(agent.bids) == BIDS_KEPT_MAX
+    assert TaskId(bytes(28)) not in agent.bids
+    world = World(count=2)
+    world[0].attach(1, "build")
+    task = world[0].submit(allocation="auction")
+    world[0].call(TaskBid(task, 4), 1)
+    world[0].call(TaskCancel(task))
+    world.run(1.0)
+    session = world[0].desk._ledger.sessions.session(ClientId(1))
+    assert session is not None
+    assert not session.bids
 
 
 def test_a_dead_winner_is_replaced_by_auction() -> None:
