@@ -7,13 +7,15 @@ sends to those addresses comes back here and is counted.
     python -m tests.faults.flood '{"device": 5, "per_s": 20000, ...}'
 """
 
+import itertools
 import json
+import math
 import os
 import random
 import struct
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 HEAD = struct.Struct("!BBHHHBBH4s4s")
@@ -22,6 +24,7 @@ PACKET_BYTES = 2048
 PATTERNS = 2000
 """Different packets, sent in turn."""
 PAUSE_S = 0.001
+LONGEST = 1232
 SHORTEST = 64
 """Bits are flipped in real datagrams behind no more than this many bytes, so that all see it."""
 
@@ -44,7 +47,7 @@ def packet(source: bytes, target: bytes, port: int, data: bytes) -> bytes:
 def junk(rng: random.Random, samples: Sequence[bytes], how: str) -> bytes:
     """Return random bytes, or a real datagram with one bit flipped, or one as it was."""
     if how == "random" or not samples:
-        return rng.randbytes(rng.randrange(1, 1233))
+        return rng.randbytes(rng.randrange(1, LONGEST + 1))
     data = bytearray(rng.choice(samples))
     if how == "mutated":
         place = rng.randrange(min(len(data), SHORTEST))
@@ -52,23 +55,45 @@ def junk(rng: random.Random, samples: Sequence[bytes], how: str) -> bytes:
     return bytes(data)
 
 
-def flood(plan: dict[str, Any]) -> dict[str, int]:
-    """Send at a steady rate for a while, and count what comes back."""
-    rng = random.Random(plan["seed"])
-    device, target = plan["device"], bytes.fromhex(plan["target"])
+def noise(rng: random.Random, samples: Sequence[bytes]) -> bytes:
+    """Return something that is no datagram: random, or a real one flipped, cut, extended, mixed."""
+    way, data = rng.randrange(5), bytearray(rng.choice(samples))
+    if way == 0:
+        return rng.randbytes(rng.randrange(1, LONGEST))
+    if way == 1:
+        for _ in range(rng.randrange(1, 9)):
+            data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    elif way == 2:
+        del data[rng.randrange(1, len(data)) :]
+    elif way == 3:
+        data += rng.randbytes(rng.randrange(1, 33))
+    else:
+        data[rng.randrange(1, len(data)) :] = rng.choice(samples)[rng.randrange(8) :]
+    return b"?" if bytes(data) in samples else bytes(data[:LONGEST])
+
+
+def packets_of(plan: dict[str, Any]) -> Iterator[bytes]:
+    """Return packets without end: new ones each time for noise, else some in turn."""
+    rng, network = random.Random(plan["seed"]), bytes.fromhex(plan["network"])
+    target, port = bytes.fromhex(plan["target"]), plan["port"]
     samples = [bytes.fromhex(sample) for sample in plan["samples"]]
-    packets = [
-        packet(
-            b"\x0a\x3c" + rng.randbytes(2), target, plan["port"], junk(rng, samples, plan["how"])
-        )
+    while plan["how"] == "noise":
+        yield packet(network + rng.randbytes(2), target, port, noise(rng, samples))
+    patterns = [
+        packet(network + rng.randbytes(2), target, port, junk(rng, samples, plan["how"]))
         for _ in range(PATTERNS)
     ]
+    yield from itertools.cycle(patterns)
+
+
+def flood(plan: dict[str, Any]) -> dict[str, int]:
+    """Send at a steady rate, for a while or so many, and count what comes back."""
+    device, packets, total = plan["device"], packets_of(plan), plan.get("total", math.inf)
     counts = {"sent": 0, "sent_bytes": 0, "refused": 0, "replies": 0, "reply_bytes": 0}
     begun = time.monotonic()
-    while (elapsed := time.monotonic() - begun) < plan["lasts_s"]:
-        due = int(elapsed * plan["per_s"]) - counts["sent"] - counts["refused"]
-        for _ in range(due):
-            data = packets[(counts["sent"] + counts["refused"]) % PATTERNS]
+    while (elapsed := time.monotonic() - begun) < plan["lasts_s"] and counts["sent"] < total:
+        due = min(int(elapsed * plan["per_s"]), total) - counts["sent"] - counts["refused"]
+        for data in itertools.islice(packets, max(0, due)):
             try:
                 os.write(device, data)
             except OSError:

@@ -10,6 +10,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.faults.fault import Fault, Figure, Need, Outcome, Scale
 from tests.faults.lab import ROOT
@@ -20,6 +21,8 @@ from tests.faults.watch import Watch
 
 OUTSIDE = "10.60.0.1"
 OUTSIDE_PREFIX = 16
+NETWORK = b"\x0a\x3c"
+"""The first half of everybody's address out there."""
 PER_S = 20_000
 SAMPLE_S = 0.5
 WINDOW = 8
@@ -65,16 +68,16 @@ class Gauge:
         self.resident_mb.append(pages * 4096 / 1e6)
 
 
-def _flood(device: int, samples: list[str], how: str, lasts_s: float) -> dict[str, int]:
+def send_junk(device: int, plan: dict[str, Any]) -> dict[str, int]:
+    """Have another process send junk, and return what it counted."""
     plan = {
         "device": device,
         "target": ipaddress.IPv4Address(OUTSIDE).packed.hex(),
         "port": PORT,
+        "network": NETWORK.hex(),
         "per_s": PER_S,
-        "lasts_s": lasts_s,
-        "samples": samples,
-        "how": how,
         "seed": 1,
+        **plan,
     }
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults.flood"],
@@ -104,7 +107,8 @@ def flood(scale: Scale) -> Outcome:
             thread = threading.Thread(target=gauge.run, daemon=True)
             thread.start()
             for how in KINDS_OF_JUNK:
-                counts[how] = _flood(device, mesh.lab.samples(), how, lasts_s)
+                plan = {"how": how, "lasts_s": lasts_s, "samples": mesh.lab.samples()}
+                counts[how] = send_junk(device, plan)
                 if how == KINDS_OF_JUNK[0]:
                     gauge.resident_mb[:] = gauge.resident_mb[-1:]  # grown once: buffers, caches
             gauge.ended.set()
