@@ -241,7 +241,7 @@ class BlobParams:
         100_000, 1, 10_000_000, "blobs of a node, parts included: small ones do not fill the quota"
     )
     window_parts: int = tunable(
-        4, 1, 64, "parts of 56 KiB asked for at a time: gossip gets its turn between them"
+        8, 1, 64, "parts of 56 KiB asked for at a time: gossip gets its turn between them"
     )
     fetches_max: int = tunable(4, 1, 64, "blobs on their way here at once; others wait")
     patience_s: float = tunable(

@@ -21,6 +21,8 @@ from mesh.core.inputs import BlobFailed, BlobInput, BlobRead, BlobSealed, BlobWr
 PART = ".part"
 DIGEST_BYTES = 32
 HASHED_BYTES = 1 << 20
+TOGETHER_MAX = 8
+"""Done in one go of the thread: waking it costs more than a part does."""
 
 
 def inventory_of(directory: Path) -> dict[BlobId, tuple[int, bool]]:
@@ -65,10 +67,14 @@ class BlobFiles:
             await self._arrived.wait()
             self._arrived = trio.Event()
             while self._waiting:
-                effect = self._waiting.popleft()
-                outcome = await trio.to_thread.run_sync(self.perform, effect)
-                if outcome is not None:
+                count = min(len(self._waiting), TOGETHER_MAX)
+                effects = [self._waiting.popleft() for _ in range(count)]
+                for outcome in await trio.to_thread.run_sync(self._perform_all, effects):
                     self._tell(outcome)
+
+    def _perform_all(self, effects: list[Storage]) -> list[BlobInput]:
+        outcomes = [self.perform(effect) for effect in effects]
+        return [outcome for outcome in outcomes if outcome is not None]
 
     def perform(self, effect: Storage) -> BlobInput | None:
         """Do one thing, in whatever thread; returns what the node is to be told."""

@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.bench import calls, claims, cost, figures, garbage, peers, simulator, soak
+from tests.bench import blobs, calls, claims, cost, figures, garbage, peers, simulator, soak
 
 
 def parser() -> argparse.ArgumentParser:
@@ -14,6 +14,7 @@ def parser() -> argparse.ArgumentParser:
     commands = made.add_subparsers(dest="command", required=True)
     claims.add_options(commands.add_parser("claims", help="claims and submits on three real nodes"))
     calls.add_options(commands.add_parser("calls", help="what claims cost, in counts"))
+    blobs.add_options(commands.add_parser("blobs", help="large results between two real nodes"))
     simulator.add_options(commands.add_parser("simulator", help="how fast virtual time passes"))
     garbage.add_options(commands.add_parser("garbage", help="many tasks through nodes that forget"))
     soak.add_options(commands.add_parser("soak", help="simulated hours: false deaths, detection"))
@@ -32,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     beside.set_defaults(run=peers.run)
     for each in (costs, beside):
         each.add_argument("--quick", action="store_true", help="short: to see that it works")
-    for each in (costs, beside, commands.choices["claims"]):
+    for each in (costs, beside, commands.choices["claims"], commands.choices["blobs"]):
         each.add_argument("--out", type=Path, help="write raw data here, as lines of JSON")
         each.add_argument("--write", type=Path, help="put the tables into this document")
         each.add_argument(

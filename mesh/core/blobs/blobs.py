@@ -253,6 +253,7 @@ class Blobs:
             self.count("blob_parts_unasked")
             return
         fetch.received += len(part.data)
+        fetch.gained = True
         fetch.due = later(now.instant, self.params.patience_s)
         self.count("blob_bytes_received", len(part.data))
         self.outbox.put(WriteBlob(blob, part.offset, part.data))
@@ -285,6 +286,8 @@ class Blobs:
             self._reply(asker, self._view(blob))
         elif fetch is not None:
             self.fetching.go_on(now.instant, fetch, have)
+            if fetch.source is None and have >= fetch.received:
+                fetch.due = now.instant
             if have // PART_BYTES_MAX % TOLD_PARTS == 0:
                 self.outbox.notify("blob", self._view(blob))
 
@@ -410,6 +413,10 @@ class Blobs:
         ]:
             for fetch in fresh:
                 self._go_on(now, fetch.blob)
+
+    def handle_cut(self, now: Now, peer: NodeId) -> None:
+        """The connection to a peer broke."""
+        self.fetching.handle_cut(now.instant, peer)
 
     def handle_arrivals(self, now: Now) -> None:
         """Somebody has come: what nobody had may be there."""

@@ -1,7 +1,8 @@
 """Fetching a blob from a peer: a few parts at a time, from where the disk has come to.
 
-The receiver drives: it asks for a window of parts, and for one more as each is on its disk. So a
-slow disk, a slow network and a busy peer all slow the transfer down, and nothing piles up.
+The receiver drives: it asks for a window of parts, and for half of it more as often as that half
+is on its disk. So a slow disk, a slow network and a busy peer all slow the transfer down, and
+nothing piles up.
 When a peer falls silent or lacks the blob, the next one is asked for what is still missing; a
 broken connection or a restart costs what was under way and no more. Only the hash of the whole
 says whether the bytes are right. A peer that has sent all of them is not asked again when they
@@ -38,6 +39,8 @@ class Fetch:
     asked: int = 0
     begun: int = 0
     """From where on the source of now sends; only from 0 on are all bytes its own."""
+    gained: bool = False
+    """Something came since all were last asked in turn: they are worth asking again at once."""
     is_single: bool = False
     """Bytes of several sources were wrong together: whoever is asked next sends all of them."""
     due: Instant = Instant(0.0)
@@ -108,6 +111,10 @@ class Fetching:
             fetch.due = later(now, self.params.patience_s)
             return
         fetch.source = self._next_source(fetch)
+        if fetch.source is None and fetch.gained:
+            fetch.gained = False
+            fetch.tried.clear()
+            fetch.source = self._next_source(fetch)
         if fetch.source is None:
             self.rest(now, fetch)
             return
@@ -125,10 +132,12 @@ class Fetching:
         return None
 
     def go_on(self, now: Instant, fetch: Fetch, have: int) -> None:
-        """Ask for as much as the window has room for."""
+        """Ask for as much as the window has room for, once that is half of it, or the rest."""
         fetch.due = later(now, self.params.patience_s)
-        high = min(fetch.size, have + self.params.window_parts * PART_BYTES_MAX)
-        if fetch.source is not None and fetch.asked < high:
+        window = self.params.window_parts * PART_BYTES_MAX
+        high = min(fetch.size, have + window)
+        is_due = high == fetch.size or high - fetch.asked >= window // 2
+        if fetch.source is not None and fetch.asked < high and is_due:
             self.ask(fetch.source, BlobAsk(fetch.blob, fetch.asked, high - fetch.asked))
             fetch.asked = high
 
@@ -137,6 +146,16 @@ class Fetching:
         fetch = self.fetches.get(blob)
         if fetch is not None and fetch.source == peer:
             fetch.due = now
+
+    def handle_cut(self, now: Instant, peer: NodeId) -> None:
+        """The connection to a peer broke: what it was sending is asked for again at once.
+
+        A peer that had sent nothing yet is given its time, or one that is gone would be called
+        without end.
+        """
+        for fetch in self.under_way():
+            if fetch.source == peer and fetch.received > fetch.begun:
+                fetch.source, fetch.due = None, now
 
     def handle_wrong(self, now: Instant, blob: BlobId) -> None:
         """The bytes were not what their name says: whoever has sent them all is not asked again."""

@@ -152,13 +152,14 @@ class Bulk:
         streams = [channel.id for channel in self.channels.values() if channel.peer == peer]
         return [effect for stream in streams for effect in self.close(stream)]
 
-    def handle_closed(self, stream: StreamId) -> None:
-        """A stream is gone: what waited in it is lost, and reconciliation repairs that."""
+    def handle_closed(self, stream: StreamId) -> NodeId | None:
+        """A stream is gone, with what waited in it; returns whose it was, if that was known."""
         channel = self.channels.pop(stream, None)
         if channel is None or channel.peer is None:
-            return
+            return None
         if self._by_peer.get(channel.peer) == stream:
             del self._by_peer[channel.peer]
+        return channel.peer
 
     def handle_timeout(self, now: Instant) -> list[Effect]:
         """Close what has been idle too long."""

@@ -35,10 +35,10 @@ class Doorway:
                 except RemoteError as error:
                     self._close(stream)
                     self.participant.refuse(error)
-                    self._forget(stream)
+                    self._forget(now, stream)
             case StreamClosed(stream):
                 self.unread.pop(stream, None)
-                self._forget(stream)
+                self._forget(now, stream)
             case _:
                 assert_never(event)
 
@@ -89,8 +89,10 @@ class Doorway:
                 assert peer is not None
                 self._extend(participant.receive_message(now, peer, kind, body))
 
-    def _forget(self, stream: StreamId) -> None:
-        self.participant.bulk.handle_closed(stream)
+    def _forget(self, now: Now, stream: StreamId) -> None:
+        peer = self.participant.bulk.handle_closed(stream)
+        if peer is not None:
+            self.participant.blobs.handle_cut(now, peer)
         self.admissions.handle_closed(stream)
 
     def _close(self, stream: StreamId) -> None:

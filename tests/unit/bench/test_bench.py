@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.bench.blobs import blobs_table
 from tests.bench.cost import cost_table, plot
 from tests.bench.peers import report
 from tests.bench.plot import nice_ticks
@@ -48,6 +49,19 @@ def test_losing_rows_are_shown_as_well() -> None:
     rows = [store(name, turn, rate + turn) for name, rate in rates.items() for turn in (-1, 0, 1)]
     (line,) = report(rows)["stores"].splitlines()[-1:]
     assert line.endswith("| 4.00 x | 0.50 x |")
+
+
+def test_blobs_are_shown_by_size_beside_a_copy() -> None:
+    rows: list[Row] = [
+        {"part": "cp", "size": 1 << 26, "seconds": 0.5, "sender_cpu_s": 0.1},
+        {"part": "cut", "size": 1 << 26, "seconds": 1.0, "again_bytes": 1 << 20},
+        {"part": "put", "size": 1 << 20, "seconds": 0.1, "sender_cpu_s": 0.01},
+    ]
+    small, cut, copy = blobs_table(rows).splitlines()[2:]
+    assert small.startswith("| 1.00 |")
+    assert "| 10.0 | - | 10.0 ms |" in small
+    assert cut.endswith("| 64.0 | 0.50 x |  |  | 1.00 MiB |")
+    assert "| 128 | 1.00 x |" in copy
 
 
 def test_cost_is_shown_for_each_loss_and_what_is_missing_as_a_dash() -> None:

@@ -70,3 +70,42 @@ def test_wrong_bytes_from_before_a_restart_are_nobodys() -> None:
     peers.come(PART_BYTES_MAX)
     peers.fetching.handle_wrong(START, BLOB)
     assert not peers.fetch.liars
+
+
+def test_a_broken_connection_is_followed_by_asking_again_at_once() -> None:
+    peers = Peers()
+    assert peers.turn(0) == (A, 0)
+    peers.come(PART_BYTES_MAX)
+    peers.fetch.gained = True
+    peers.fetching.handle_cut(START, A)
+    assert peers.fetch.due == START
+    assert peers.turn(PART_BYTES_MAX) == (B, PART_BYTES_MAX)
+    peers.fetching.handle_cut(START, A)
+    assert peers.fetch.source == B, "it was not with A any more"
+
+
+def test_a_single_peer_is_asked_again_as_long_as_it_sends_something() -> None:
+    peers = Peers()
+    peers.fetching.alive = lambda: (A,)
+    assert peers.turn(0) == (A, 0)
+    peers.come(PART_BYTES_MAX)
+    peers.fetch.gained = True
+    peers.fetching.handle_cut(START, A)
+    assert peers.turn(PART_BYTES_MAX) == (A, PART_BYTES_MAX)
+    peers.fetching.handle_cut(START, A)
+    assert peers.fetch.due > START, "it has sent nothing since: it is given its time"
+    peers.turn(PART_BYTES_MAX)
+    assert peers.fetch.source is None, "then it rests"
+    assert len(peers.asked) == 2
+
+
+def test_more_is_asked_for_once_half_of_the_window_is_here() -> None:
+    peers = Peers()
+    peers.fetch.size = 100 * PART_BYTES_MAX
+    assert peers.turn(0) == (A, 0)
+    window = peers.fetching.params.window_parts
+    for have in range(1, 100):
+        peers.fetching.go_on(START, peers.fetch, have * PART_BYTES_MAX)
+        on_their_way = peers.fetch.asked // PART_BYTES_MAX - have
+        assert min(window // 2 + 1, 100 - have) <= on_their_way <= window
+    assert len(peers.asked) <= 2 * 100 / window + 1
