@@ -7,7 +7,7 @@ from mesh.cli import exit_codes, parcels
 from mesh.cli.asking import ask
 from mesh.cli.options import add_quiet, connect
 from mesh.cli.output import Output, words
-from mesh.cli.values import duration_s
+from mesh.cli.values import duration_s, score
 from mesh.control.client import Refused
 
 WAIT_S = 86_400.0
@@ -26,7 +26,9 @@ def add_claim(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--agent", metavar="NAME", default="cli", help="who works on it (cli)")
     parser.add_argument("--request-id", metavar="ID", help="the same id again claims once")
-    parser.add_argument("--score", metavar="N", type=int, help="what to bid in auctions, to 65535")
+    parser.add_argument(
+        "--score", metavar="N", type=score, help="what to bid in auctions, to 65535"
+    )
     parser.set_defaults(run=claim)
 
 

@@ -7,6 +7,7 @@ against a direct computation, and the exit code is 0 only if all of them are rig
 import base64
 import contextlib
 import json
+import os
 import shutil
 import signal
 import socket
@@ -25,6 +26,10 @@ from mesh.cli import demo_worker
 from mesh.control.client import Client, NodeUnreachable, Refused
 
 KIND = "examine"
+NODES_MAX = 50
+"""More processes than this say more about the machine than about the mesh."""
+NOT_OURS = ("MESH_TICKET", "MESH_SOCKET", "NOTIFY_SOCKET")
+"""What in the environment is about the user's own node: the demo's join no other mesh."""
 FILES = 240
 LIMIT_S = 55.0
 START_LIMIT_S = 15.0
@@ -120,6 +125,7 @@ class DemoNode:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                env={name: v for name, v in os.environ.items() if name not in NOT_OURS},
                 start_new_session=True,
             )
 
@@ -400,7 +406,10 @@ def print_report(report: dict[str, Any]) -> None:
 
 
 def run_demo(*, nodes: int, as_json: bool, keep: bool, quiet: bool = False) -> int:
-    """Run the demo; returns 0 only if everything was right."""
+    """Run the demo; returns 0 only if everything was right. Raises Refused for too many nodes."""
+    if nodes > NODES_MAX:
+        hint = "`mesh sim --sizing --nodes N` shows what larger meshes do"
+        raise Refused("usage", f"{nodes} nodes, at most {NODES_MAX} on one machine", hint)
     folder = Path(tempfile.mkdtemp(prefix="mesh-demo-"))
     ports = free_ports(nodes)
     made = [

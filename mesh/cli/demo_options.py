@@ -9,7 +9,9 @@ from mesh.cli.values import count
 def add_demo(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mesh demo`."""
     add_json(parser)
-    parser.add_argument("--nodes", metavar="N", type=count, default=5, help="how many (5)")
+    parser.add_argument(
+        "--nodes", metavar="N", type=count, default=5, help="how many, up to 50 (5)"
+    )
     parser.add_argument("--keep", action="store_true", help="keep data and logs of the nodes")
     parser.set_defaults(run=demo)
 

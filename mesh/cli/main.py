@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from mesh.cli import exit_codes
 from mesh.cli.output import escape, say
+from mesh.cli.parsing import Parser, Version
 from mesh.control.client import NodeUnreachable, Refused
 
 COMMANDS = {
@@ -36,17 +37,19 @@ COMMANDS = {
     "doctor": ("mesh.cli.doctor", "find out why it does not work: state, ways, ticket, clock"),
     "sim": ("mesh.cli.simulate_options", "run real nodes in virtual time, through faults"),
     "demo": ("mesh.cli.demo_options", "start a few nodes here, work, and kill one of them"),
+    "completion": ("mesh.cli.completion", "print what makes a shell complete this command"),
 }
 """Command -> the module that knows it, and what it does."""
 
 
 def build_parser(chosen: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
     """Return the parser; only the chosen commands know their options."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="mesh",
         description="Agents on many machines share out work with no manager.",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action=Version, help="print the version and end")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command, (module, summary) in COMMANDS.items():
         subparser = subparsers.add_parser(
@@ -61,6 +64,7 @@ def build_parser(chosen: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentPa
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns the exit code."""
     chosen = [argument for argument in arguments[:1] if argument in COMMANDS]
+    mend_streams()
     try:
         options = build_parser(chosen).parse_args(arguments)
         code: int = options.run(options)
@@ -82,7 +86,26 @@ def run(arguments: Sequence[str]) -> int:
         return exit_codes.FAILED
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
+    except BaseExceptionGroup as group:  # what several tasks of a loop have to say
+        if group.split(KeyboardInterrupt)[1] is not None:
+            raise
+        return exit_codes.INTERRUPTED
     return code
+
+
+def mend_streams() -> None:
+    """Make standard streams safe to use: a closed one swallows, an odd letter is spelled out.
+
+    A closed descriptor would be given to the next file or socket, and then be written to.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            number = os.open(os.devnull, os.O_RDWR)
+            if name != "stdin":  # what is to be read from there is refused, not empty
+                setattr(sys, name, os.fdopen(number, "w"))
+        elif name != "stdin" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def complain(message: str, hint: str) -> None:

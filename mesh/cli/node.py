@@ -2,14 +2,13 @@
 
 import argparse
 import json
-import sys
 from typing import Any
 
 from mesh.cli import exit_codes
 from mesh.cli.asking import ask
 from mesh.cli.options import add_json, add_lines, add_quiet, add_socket, connect
 from mesh.cli.output import Output, words
-from mesh.cli.values import count
+from mesh.cli.values import count, standard_input
 from mesh.control.client import Refused
 
 
@@ -121,8 +120,8 @@ def add_rpc(parser: argparse.ArgumentParser) -> None:
 
 def call_method(options: argparse.Namespace) -> int:
     """Send one request to the control socket as it is, and print the result as it is."""
-    text = sys.stdin.read() if options.params == "-" else options.params
     try:
+        text = standard_input().read() if options.params == "-" else options.params
         params = json.loads(text)
     except ValueError as wrong:
         raise Refused("usage", f"not JSON: {wrong}", 'for example {"task": "..."}') from None

@@ -51,6 +51,16 @@ def cells(text: str) -> int:
     )
 
 
+def cut(text: str, width: int) -> str:
+    """Return as much of an escaped text as fits so many columns."""
+    if cells(text) <= width:
+        return text
+    kept = text[: max(width - 1, 0)]
+    while kept and cells(kept) > width - 1:
+        kept = kept[:-1]
+    return kept + "\u2026"[:width]
+
+
 def words(value: Any) -> str:  # noqa: ANN401  JSON
     """Return a JSON value in one line for people."""
     if value is None or value in ("", [], {}):
@@ -64,6 +74,13 @@ def words(value: Any) -> str:  # noqa: ANN401  JSON
             return ", ".join(words(item) for item in value)
         case _:
             return escape(str(value))
+
+
+def _lines_of(value: object) -> list[str]:
+    """Return a value in lines for people: one, but sentences have one each."""
+    if isinstance(value, list) and any(isinstance(each, str) and ", " in each for each in value):
+        return [words(each) for each in value]
+    return [words(value)]
 
 
 def _is_nested(value: object) -> bool:
@@ -84,7 +101,9 @@ class Output:
         self.as_lines: bool = getattr(options, "jsonl", False)
         self.quiet: bool = getattr(options, "quiet", False)
         self.is_terminal = sys.stdout.isatty()
-        self._colours = self.is_terminal and not os.environ.get("NO_COLOR")
+        self.can_move = self.is_terminal and os.environ.get("TERM") != "dumb"
+        """Whether the terminal knows escape sequences."""
+        self._colours = self.can_move and not os.environ.get("NO_COLOR")
 
     def document(self, body: Mapping[str, Any]) -> None:
         """Print one JSON document."""
@@ -135,10 +154,11 @@ class Output:
         """Print a line per field, with names at least so wide."""
         width = max([width, *map(len, body)])
         for key, value in body.items():
-            shown = words(value)
-            self.line(
-                f"{indent}{escape(key):{width}}  {self._coloured(COLOURS.get(shown, ''), shown)}"
-            )
+            label = escape(key)
+            for shown in _lines_of(value):
+                said = self._coloured(COLOURS.get(shown, ""), shown)
+                self.line(f"{indent}{label:{width}}  {said}")
+                label = ""
 
     def _coloured(self, colour: str, text: str) -> str:
         return f"{colour}{text}{RESET}" if self._colours and colour else text

@@ -3,7 +3,6 @@
 import argparse
 import base64
 import os
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from mesh.cli import exit_codes
 from mesh.cli.options import connect
 from mesh.cli.output import Output, say
-from mesh.cli.values import duration_s, given_bytes, in_base64
+from mesh.cli.values import duration_s, given_bytes, in_base64, standard_input
 from mesh.control import blobs
 from mesh.control.client import Client, Refused
 
@@ -51,7 +50,7 @@ def given(text: str) -> bytes:
     if text.startswith("@") and os.path.isfile(text[1:]):  # noqa: PTH113  start-up time
         check_size(os.path.getsize(text[1:]))  # noqa: PTH202  start-up time
     elif text == "-":
-        data = sys.stdin.buffer.read(blobs.BLOB_BYTES_MAX + 1)
+        data = standard_input().read(blobs.BLOB_BYTES_MAX + 1)
         check_size(len(data))
         return data
     return given_bytes(text)
@@ -72,7 +71,11 @@ def unpacked(client: Client, result: Mapping[str, Any], patience_s: float = WAIT
     pieces = blobs.get(
         client, blob["digest"], blob["size"], wait_s=patience_s, progress=Meter("fetching")
     )
-    return b"".join(pieces)
+    try:
+        return b"".join(pieces)
+    except blobs.WrongContent as damaged:
+        hint = "ask another node: give its --socket, or run the command there"
+        raise Refused("content_damaged", str(damaged), hint) from None
 
 
 def add_result(parser: argparse.ArgumentParser) -> None:

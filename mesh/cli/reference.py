@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from mesh.cli.examples import ENDINGS
 from mesh.cli.exit_codes import MEANINGS
 from mesh.cli.main import build_parser
 from mesh.control import access, framing, messages, server
@@ -93,7 +94,10 @@ def commands() -> Iterator[str]:
     yield from (
         "Data is on stdout, talk on stderr. With `--json` the answer is one JSON document with",
         '`"v": 1`: fields may be added, never renamed. Times are lengths such as `500ms`, `30s`,',
-        "`15m`, `1h`, `7d`. `NO_COLOR` is honoured.",
+        "`15m`, `1h`, `7d`. `NO_COLOR` is honoured. Where a value may be `TEXT|-|@FILE`, `-` is",
+        "standard input and `@FILE` the content of a file. What is wrong is one line, what to do",
+        "about it the next: `mesh: ...`, `hint: ...`. `mesh --version` prints the version, and",
+        "`mesh COMMAND --help` what stands here.",
         "",
         "## Exit codes",
         "",
@@ -114,6 +118,11 @@ def _command(prefix: str, name: str, parser: argparse.ArgumentParser) -> Iterato
     rows = [row for action in _actions(parser) if (row := _row(action))]
     if rows:
         yield from ("| | |", "|---|---|", *rows, "")
+    ending = ENDINGS.get(title.partition(" ")[2])
+    if ending is not None:
+        codes = ", ".join(map(str, sorted(ending.codes)))
+        yield from (f"Prints {ending.prints}. Exit codes: {codes}.", "")
+        yield from ("```sh", *ending.examples, "```", "")
     for sub_name, subparser in deeper:
         yield from _command(title, sub_name, subparser)
 

@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Callable
 
 from mesh.cli.options import add_json
-from mesh.cli.values import count, duration_s
+from mesh.cli.values import count, duration_s, whole
 from mesh.control.client import Refused
-from mesh.core.params import PROFILES
+from mesh.core.params import PROFILES, Params
 from mesh.sim.stories import STORIES
 from mesh.sim.weather import FaultKind
 
@@ -67,13 +67,6 @@ def add_sim(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=simulate)
 
 
-def whole(text: str) -> int:
-    """Return a whole number from 0 up."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 up")
-    return int(text)
-
-
 def percentage(text: str) -> float:
     """Return the share that `5` or `5%` stands for, below 100 percent."""
     try:
@@ -119,6 +112,9 @@ def chosen(options: argparse.Namespace) -> str:
     for option in (*GOES_WITH, *EVERYTHING):
         if option in given and option not in (what, *GOES_WITH[what]):
             raise Refused("usage", f"--{option} does not go with --{what}", USAGE_HINT)
+    most = Params().membership.members_max
+    if max(options.nodes or (0,)) > most:
+        raise Refused("usage", f"a mesh has at most {most} members", "give fewer --nodes")
     for option in ("nodes", "loss"):
         if what != "sizing" and option in given and len(getattr(options, option)) > 1:
             raise Refused("usage", f"--{what} takes one value for --{option}", USAGE_HINT)

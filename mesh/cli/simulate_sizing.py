@@ -92,6 +92,8 @@ def show_sizes(options: argparse.Namespace) -> int:
         with contextlib.closing(work):
             for setting, body in work:
                 bodies[setting] = body
+                if len(bodies) < len(settings):
+                    say(f"{len(bodies)} of {len(settings)} meshes measured")
                 for what, why in body["missing"].items():
                     say(escape(f"{setting.nodes} nodes, loss {setting.loss:.0%}: {what}: {why}"))
     except WorkFailed as failed:

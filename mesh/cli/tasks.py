@@ -9,7 +9,7 @@ from mesh.cli.contexts import fill, fill_handoff
 from mesh.cli.options import Subcommands, add_json, add_quiet, add_socket, add_subcommands, connect
 from mesh.cli.output import Output, escape, say, words
 from mesh.cli.submission import add_schedule, schedule
-from mesh.cli.values import ago, count, duration_s
+from mesh.cli.values import ago, count, duration_s, whole
 from mesh.control.client import Client
 
 CONTEXT_S = 5.0
@@ -66,7 +66,7 @@ def _add_submit(parser: argparse.ArgumentParser) -> None:
         "--timeout", metavar="T", type=duration_s, default=WAIT_S, help="wait no longer (1d)"
     )
     parser.add_argument("--copies", metavar="N", type=count, help="answer once on so many disks")
-    parser.add_argument("--retries", metavar="N", type=int, help="attempts after the first")
+    parser.add_argument("--retries", metavar="N", type=whole, help="attempts after the first")
     parser.add_argument("--backoff", metavar="T", type=duration_s, help="pause between attempts")
     parser.add_argument(
         "--orphan-grace", metavar="T", type=duration_s, help="rest so long when its owner dies"
@@ -99,6 +99,8 @@ def submit(options: argparse.Namespace) -> int:
     with connect(options) as client:
         wanted = _submission(options) | parcels.packed(client, payload, "payload")
         answer = client.request("task.submit", wanted)
+        if not answer.get("joined") and answer["copies"] < (options.copies or 1):
+            say(f"durable on {answer['copies']} nodes: others are not there, or did not say so")
         if options.wait:
             say(f"submitted {escape(answer['task'])}")
             task = _waited_for(client, answer["task"], options.timeout)

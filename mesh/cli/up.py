@@ -3,7 +3,9 @@
 import argparse
 import os
 
+from mesh.cli import exit_codes
 from mesh.cli.options import add_json, add_socket
+from mesh.cli.output import escape, say
 from mesh.cli.values import duration_s, given_bytes, pair
 from mesh.control.client import Refused
 
@@ -31,9 +33,12 @@ def _add_joining(parser: argparse.ArgumentParser) -> None:
         metavar="SEED",
         action="append",
         default=[],
-        help="host:port, dns+name:port, srv+name, file:PATH or exec=CMD of members",
+        help="where a member is: host:port, [v6]:port, dns+name:port (all its addresses) or "
+        "file:PATH (one per line); may be repeated",
     )
-    group.add_argument("--mesh", metavar="ID", help="the mesh id to insist on")
+    group.add_argument(
+        "--mesh", metavar="ID", help="with --seed: the whole mesh id, from `mesh id` on a member"
+    )
     group.add_argument(
         "--open", action="store_true", help="admit anyone who reaches it; loopback only"
     )
@@ -49,7 +54,9 @@ def _add_joining(parser: argparse.ArgumentParser) -> None:
 def _add_place(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("this node")
     group.add_argument("--name", metavar="NAME", help="for people; the host's name if left out")
-    group.add_argument("--bind", metavar="HOST:PORT", help="where to listen, UDP and TCP")
+    group.add_argument(
+        "--bind", metavar="HOST:PORT", help="where to listen, UDP and TCP (0.0.0.0:7946)"
+    )
     group.add_argument(
         "--advertise",
         metavar="HOST:PORT",
@@ -66,7 +73,11 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
         type=duration_s,
         help="keep finished tasks that were submitted here so long (1d)",
     )
-    group.add_argument("--data", metavar="DIR", help="where its key and its log are")
+    group.add_argument(
+        "--data",
+        metavar="DIR",
+        help="where its key and its log are (root: /var/lib/mesh, else ~/.local/state/mesh/data)",
+    )
 
 
 def chosen_ticket(given: str | None) -> str | None:
@@ -82,26 +93,30 @@ def chosen_ticket(given: str | None) -> str | None:
 
 def up(options: argparse.Namespace) -> int:
     """Run a node on this machine until it leaves."""
+    from mesh.core.errors import LocalError
     from mesh.daemon.main import run
     from mesh.daemon.options import UpOptions
 
-    return run(
-        UpOptions(
-            join=chosen_ticket(options.join),
-            seeds=tuple(options.seed),
-            mesh=options.mesh,
-            open=options.open,
-            insist=options.insist,
-            no_admin=options.no_admin,
-            name=options.name,
-            bind=options.bind,
-            advertise=tuple(options.advertise),
-            tags=tuple(options.tag),
-            data=options.data,
-            socket=options.socket,
-            instance=options.instance,
-            profile=options.profile,
-            retention_s=options.retention,
-            json=options.json,
-        )
+    asked = UpOptions(
+        join=chosen_ticket(options.join),
+        seeds=tuple(options.seed),
+        mesh=options.mesh,
+        open=options.open,
+        insist=options.insist,
+        no_admin=options.no_admin,
+        name=options.name,
+        bind=options.bind,
+        advertise=tuple(options.advertise),
+        tags=tuple(options.tag),
+        data=options.data,
+        socket=options.socket,
+        instance=options.instance,
+        profile=options.profile,
+        retention_s=options.retention,
+        json=options.json,
     )
+    try:
+        return run(asked)
+    except LocalError as error:
+        say(f"mesh up: {escape(error.message)}\n  hint: {escape(error.hint)}")
+        return exit_codes.code_of_error(error.name)

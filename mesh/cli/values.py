@@ -3,6 +3,7 @@
 import argparse
 import base64
 import sys
+from typing import BinaryIO
 
 from mesh.control.client import Refused
 
@@ -59,10 +60,24 @@ def command_line(text: str) -> tuple[str, ...]:
     return parts
 
 
+def whole(text: str) -> int:
+    """Return a whole number from 0 up."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 up")
+    return int(text)
+
+
+def standard_input() -> BinaryIO:
+    """Return where `-` is read from; raises Refused when it is closed."""
+    if sys.stdin is None:
+        raise Refused("usage", "standard input is closed", "give the text itself, or @FILE")
+    return sys.stdin.buffer
+
+
 def given_bytes(text: str) -> bytes:
     """Return the bytes that `TEXT`, `@FILE` or `-` (standard input) stands for."""
     if text == "-":
-        return sys.stdin.buffer.read()
+        return standard_input().read()
     if text.startswith("@"):
         try:
             with open(text[1:], "rb") as file:  # noqa: PTH123  start-up time

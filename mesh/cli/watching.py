@@ -1,6 +1,7 @@
 """Seeing the mesh at work: `mesh top`, `mesh tax`, and `mesh task watch`."""
 
 import argparse
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,7 @@ from typing import Any
 
 from mesh.cli import exit_codes
 from mesh.cli.options import add_json, add_lines, add_socket, connect
-from mesh.cli.output import Output, cells, escape, words
+from mesh.cli.output import Output, cells, cut, escape, words
 from mesh.cli.values import ago, count, duration_s
 from mesh.control.client import Client
 
@@ -79,13 +80,22 @@ def top(options: argparse.Namespace) -> int:
         while True:
             status = client.call("node.status")
             frame = _frame(client, status, before, options.every)
-            if output.is_terminal:
+            if output.can_move:
+                frame = fitted(frame, *shutil.get_terminal_size())
                 sys.stdout.write(HOME_AND_CLEAR)
             output.line("\n".join(frame))
             before, looks = status, looks + 1
             if looks == limit:
                 return exit_codes.OK
             time.sleep(options.every)
+
+
+def fitted(frame: Sequence[str], columns: int, lines: int) -> list[str]:
+    """Return what of a frame fits a terminal: nothing wraps, and its head does not scroll away."""
+    room = max(lines - 1, 1)  # the last line is the cursor's
+    if len(frame) > room:
+        frame = [*frame[: room - 1], f"{len(frame) - room + 1} more lines"]
+    return [cut(line, columns) for line in frame]
 
 
 def _frame(

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import stat
 import struct
 import time
 from collections import deque
@@ -17,6 +18,7 @@ SYSTEM_DIRECTORY = "/run/mesh"
 BUNDLE_MAX = 64
 LINE_BYTES_MAX = 1_048_576
 """What the node takes on one line: so many requests, and so many bytes."""
+NAME_ONE = "give the control socket of a node with --socket, or start one with `mesh up`"
 
 
 class NodeUnreachable(Exception):  # noqa: N818  it says what is the case, and users see it
@@ -74,6 +76,8 @@ def connected_socket(path: str, patience_s: int = 0) -> socket.socket:
         raise NodeUnreachable(path, "there is no such socket") from None
     except ConnectionRefusedError:
         sock.close()
+        if not stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116  start-up time
+            raise NodeUnreachable(path, "that is no socket", NAME_ONE) from None
         raise NodeUnreachable(path, "the node that made this socket has ended") from None
     except PermissionError:
         sock.close()
@@ -90,9 +94,18 @@ def connected_socket(path: str, patience_s: int = 0) -> socket.socket:
 
 
 def encode_request(id_: int, method: str, parameters: Mapping[str, Any]) -> bytes:
-    """Return the line that asks."""
+    """Return the line that asks; raises Refused for half a character, which is no text."""
     frame = {"jsonrpc": "2.0", "id": id_, "method": method, "params": dict(parameters)}
-    return json.dumps(frame, separators=(",", ":")).encode() + b"\n"
+    try:
+        return json.dumps(frame, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:
+        hint = "give texts in UTF-8; bytes of any kind go with @FILE or -"
+        raise Refused("invalid_params", f"{method}: a text is not UTF-8", hint) from None
+
+
+def not_a_node(path: str) -> NodeUnreachable:
+    """Return the error for a socket on which somebody speaks another language."""
+    return NodeUnreachable(path, "what answers there is no mesh node", NAME_ONE)
 
 
 def encode_bundle(first_id: int, requests: Sequence[tuple[str, Mapping[str, Any]]]) -> bytes:
@@ -204,6 +217,8 @@ class Client:
             if isinstance(frame, list):
                 if frame and frame[0].get("id") == id_:
                     return frame
+            elif not isinstance(frame, dict):
+                raise not_a_node(self.path)
             elif "method" in frame:
                 self._events.append(frame["params"])
             elif frame.get("id") in {None, id_}:
@@ -247,4 +262,7 @@ class Client:
             self._buffer += data
         line = bytes(self._buffer[:cut])
         del self._buffer[: cut + 1]
-        return json.loads(line)
+        try:
+            return json.loads(line)
+        except ValueError:
+            raise not_a_node(self.path) from None

@@ -1,7 +1,9 @@
 """Methods of the control socket: each is one struct of `mesh.core.commands`, and `watch`."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import UnionType
 from typing import Annotated, Any, get_args
 
@@ -16,6 +18,8 @@ from mesh.core.wire.codec import normalise_text
 
 TOPICS_MAX = 16
 EVERYTHING = "*"
+_FIELD = re.compile(r"`\$\.([a-z_]+)")
+"""The field in what msgspec says of a value."""
 Topic = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
@@ -105,8 +109,31 @@ def decode_command(method: str, params: Mapping[str, Any]) -> "Command | Watch":
     try:
         command: Any = msgspec.convert(_normalised(params), struct)
     except msgspec.ValidationError as wrong:
-        raise LocalError("invalid_params", f"{method}: {wrong}", _fields_hint(method)) from None
+        raise _invalid(method, str(wrong)) from None
     return command  # type: ignore[no-any-return]  # one of _METHODS, which are these
+
+
+def _invalid(method: str, said: str) -> LocalError:
+    """Return the error for a field that is missing, or whose value does not fit."""
+    wrong, _, place = said.rpartition(" - at ")
+    found = _FIELD.search(place)
+    if not wrong or found is None:
+        return LocalError("invalid_params", f"{method}: {said}", _fields_hint(method))
+    name = found[1]
+    if "regex" in wrong:
+        wrong = "a control character"
+    takes = _takes(method)[name]
+    return LocalError(
+        "invalid_params",
+        f"{method}: {name}: {wrong.replace('`str`', 'text').replace('`', '')}",
+        f"{name} takes: {takes}" + (", without control characters" if "text" in takes else ""),
+    )
+
+
+@cache
+def _takes(method: str) -> Mapping[str, str]:
+    """Return what the fields of a method take, in words."""
+    return {field.name: field.type for field in _describe(method).fields}
 
 
 def _fields_hint(method: str) -> str:
@@ -131,15 +158,20 @@ def _normalised(value: Any) -> Any:  # noqa: ANN401  JSON, nested
 
 def describe() -> Iterator[MethodDescription]:
     """Yield every method, by name."""
-    for name, struct in sorted(_METHODS.items()):
-        info = inspect.type_info(struct)
-        assert isinstance(info, inspect.StructType)
-        fields = tuple(
-            FieldDescription(field.name, _type_text(field.type), _default_text(field))
-            for field in info.fields
-        )
-        summary = " ".join((struct.__doc__ or "").split())
-        yield MethodDescription(name, summary, fields)
+    for name in sorted(_METHODS):
+        yield _describe(name)
+
+
+def _describe(name: str) -> MethodDescription:
+    struct = _METHODS[name]
+    info = inspect.type_info(struct)
+    assert isinstance(info, inspect.StructType)
+    fields = tuple(
+        FieldDescription(field.name, _type_text(field.type), _default_text(field))
+        for field in info.fields
+    )
+    summary = " ".join((struct.__doc__ or "").split())
+    return MethodDescription(name, summary, fields)
 
 
 def _default_text(field: inspect.Field) -> str | None:

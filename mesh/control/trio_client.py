@@ -18,6 +18,8 @@ from mesh.control.client import connected_socket as _connected
 
 RECEIVE_BYTES = 65_536
 
+Frame = dict[str, Any] | list[dict[str, Any]]
+"""An answer or an event; or the answers to a bundle."""
 Listen = Callable[[dict[str, Any]], None]
 """Called with the params of each event; must not raise and not wait."""
 
@@ -121,14 +123,16 @@ class TrioClient:
                 buffer += data
                 *lines, rest = buffer.split(b"\n")
                 for line in lines:
-                    self._take(msgspec.json.decode(line))
+                    self._take(msgspec.json.decode(line, type=Frame))
                 buffer = rest
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass  # whoever this is, it is no node
         finally:
             self.close()
 
-    def _take(self, frame: dict[str, Any] | list[dict[str, Any]]) -> None:
+    def _take(self, frame: Frame) -> None:
         if isinstance(frame, list):
             # A bundle is waited for under the id of its first request.
             self._answer(self._waiting.get(frame[0]["id"]), frame)
@@ -143,7 +147,7 @@ class TrioClient:
                 self._answer(waiting, frame)
 
     @staticmethod
-    def _answer(waiting: Waiting | None, frame: dict[str, Any] | list[dict[str, Any]]) -> None:
+    def _answer(waiting: Waiting | None, frame: Frame) -> None:
         if waiting is not None:
             waiting.frame = frame
             waiting.answered.set()

@@ -67,7 +67,10 @@ class AgentAttach(msgspec.Struct, tag="agent.attach", frozen=True, forbid_unknow
 
 
 class TaskSubmit(msgspec.Struct, tag="task.submit", frozen=True, forbid_unknown_fields=True):
-    """Put a task into the table; answered once it is durable on `copies` nodes."""
+    """Put a task into the table; answered once it is durable on `copies` nodes.
+
+    Where fewer are there, or they say nothing in time, on those: the answer tells on how many.
+    """
 
     kind: Name
     payload: Base64 = ""

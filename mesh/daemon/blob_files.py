@@ -15,6 +15,7 @@ from pathlib import Path
 import trio
 
 from mesh.core.effects import DropBlob, ReadBlob, SealBlob, Storage, WriteBlob
+from mesh.core.errors import LocalError
 from mesh.core.identity import BlobId
 from mesh.core.inputs import BlobFailed, BlobInput, BlobRead, BlobSealed, BlobWritten
 
@@ -41,9 +42,16 @@ def inventory_of(directory: Path) -> dict[BlobId, tuple[int, bool]]:
 
 
 def make_directory(path: Path) -> Path:
-    """Return the directory, made for its owner alone if it is not there."""
-    path.mkdir(mode=0o700, exist_ok=True)
-    path.chmod(0o700)
+    """Return the directory, made for its owner alone if it is not there; raises LocalError."""
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+        path.chmod(0o700)
+    except OSError as wrong:
+        raise LocalError(
+            "state_directory_not_usable",
+            f"{path}: {wrong.strerror or wrong}",
+            "blobs are kept there: move away what is in the way, or free space",
+        ) from None
     return path
 
 

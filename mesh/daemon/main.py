@@ -62,7 +62,6 @@ One commit changes hands about ten times; with Python's default of 5 ms it takes
 MESH_ID_BYTES = 32
 START_AGAIN = -1
 """In place of an exit code: the node is to be started anew, in this process."""
-PERMISSION_NAMES = ("state_too_open", "state_foreign_owner", "permission")
 
 
 def say(text: str) -> None:
@@ -77,13 +76,9 @@ def first_of(errors: BaseExceptionGroup[LocalError]) -> LocalError:
 
 
 def run(options: UpOptions) -> int:
-    """Run a node until it leaves; returns the exit code of `mesh up`."""
+    """Run a node until it leaves; returns the exit code of `mesh up`, or raises LocalError."""
     sys.setswitchinterval(SWITCH_S)
-    try:
-        return trio.run(_run, options)
-    except LocalError as error:
-        say(f"mesh up: {error.message}\n  hint: {error.hint}")
-        return 5 if error.name in PERMISSION_NAMES else 1
+    return trio.run(_run, options)
 
 
 @dataclass(slots=True)
@@ -204,9 +199,21 @@ class Front:
 
 
 def _founding(options: UpOptions, name: str) -> Founding | None:
-    """Return the wish to found a mesh, unless one is to be joined."""
+    """Return the wish to found a mesh, unless one is to be joined; raises LocalError."""
     if options.join is not None or options.seeds:
+        if options.open:
+            raise LocalError(
+                "bad_founding",
+                "--open is chosen when a mesh is founded, and here one is to be joined",
+                "leave --open out, or found a mesh without --join and --seed",
+            )
         return None
+    if options.mesh is not None:
+        raise LocalError(
+            "bad_founding",
+            "--mesh names a mesh to join, and nothing says where its members are",
+            "add --seed HOST:PORT, or leave --mesh out to found a mesh",
+        )
     return Founding(f"{name}-mesh", options.profile or "lan", options.open)
 
 
@@ -223,15 +230,8 @@ def _check_rows(
         return
     genesis = decode_genesis_untrusted(known)
     mesh = mesh_id_of(genesis.payload)
-    wanted = None if options.join is None else parse_ticket(options.join).mesh
-    if wanted is not None and wanted != mesh:
-        raise LocalError(
-            "member_of_another_mesh",
-            "this data directory belongs to a node of another mesh than the ticket's",
-            "use another directory with --data; a ticket for this mesh comes from its own "
-            "`mesh invite`",
-        )
     fact = Genesis.decode_untrusted(genesis.payload)
+    _check_mesh(options, fact.name, mesh)
     profile = fact.profile
     if fact.open:
         check_open(bound, insist=options.insist)
@@ -242,6 +242,22 @@ def _check_rows(
             f"the profile of this mesh is {profile!r}",
             "leave --profile out: it is chosen when a mesh is founded",
         )
+
+
+def _check_mesh(options: UpOptions, name: str, mesh: bytes) -> None:
+    """Raise LocalError when a node that is in one mesh is asked to join another."""
+    asked = None if options.join is None else parse_ticket(options.join).mesh
+    for wanted in (asked, _mesh_id(options.mesh)):
+        if wanted not in {None, mesh}:
+            raise LocalError(
+                "member_of_another_mesh",
+                f"this data directory belongs to a node of mesh {name} ({mesh.hex()[:16]}), and "
+                "another one is to be joined",
+                "use another directory with --data; to give that mesh up, `mesh rekey` with this "
+                "--data, then join again",
+            )
+    if options.seeds and options.join is None and options.mesh is None:
+        say(f"in mesh {name} ({mesh.hex()[:16]}) already: --seed says where its members may be")
 
 
 def _check_memory(options: UpOptions, *, is_lost: bool) -> None:
@@ -339,12 +355,12 @@ async def _serve(
     def instant() -> Instant:
         return clock.now().instant
 
-    advertised = advertised_addresses(options, sockets.address)
     instance = None if options.instance is None else str(options.instance)
     path = socket_path(options.socket, instance)
     readiness = Readiness(os.environ, instant)
-    front = Front(options, sockets, advertised, path, readiness)
     try:
+        advertised = advertised_addresses(options, sockets.address)
+        front = Front(options, sockets, advertised, path, readiness)
         blobs = make_directory(log.path.parent / "blobs")
         setup = replace(_setup(options, key, rows, front), blobs=inventory_of(blobs))
     except LocalError:

@@ -150,8 +150,22 @@ def test_an_open_mesh_is_joined_by_bare_seed(folder: Path, real_mesh: RealMesh) 
     assert status["mesh"]["open"]
     assert "OPEN" in (first.folder / "node.log").read_text()
     refused = run_mesh("up", "--open", "--bind", "0.0.0.0:1", "--data", str(folder / "x"))
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert "--i-know" in refused.stderr
+
+
+def test_node_of_one_mesh_is_not_taken_into_another_in_silence(real_mesh: RealMesh) -> None:
+    (node,) = real_mesh.start(1)
+    mesh_id = json.loads(mesh(node, "id", "--json"))["mesh"]["id"]
+    mesh(node, "leave")
+    assert node.node is not None
+    node.node.wait(10)
+    other = ("0" if mesh_id[0] != "0" else "1") + mesh_id[1:]
+    place = ("--data", str(node.folder / "data"), "--bind", f"127.0.0.1:{node.port}")
+    refused = run_mesh("up", *place, "--seed", "127.0.0.1:1", "--mesh", other)
+    assert refused.returncode == 1
+    assert f"belongs to a node of mesh amber-mesh ({mesh_id[:16]})" in refused.stderr
+    assert "mesh rekey" in refused.stderr
 
 
 def test_status_shows_what_the_node_costs(real_mesh: RealMesh) -> None:

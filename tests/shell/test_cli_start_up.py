@@ -33,6 +33,7 @@ OWN_ALLOWED = {
     "mesh.cli.members",
     "mesh.cli.options",
     "mesh.cli.output",
+    "mesh.cli.parsing",
     "mesh.cli.values",
     "mesh.control",
     "mesh.control.client",

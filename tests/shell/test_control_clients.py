@@ -178,3 +178,45 @@ async def test_trio_client_needs_a_node(tmp_path: Path) -> None:
     async with trio.open_nursery() as nursery:
         with pytest.raises(NodeUnreachable, match="no such socket"):
             await TrioClient.connect(nursery, str(tmp_path / "mesh.sock"))
+
+
+async def test_another_program_on_the_socket_is_told_from_a_node(tmp_path: Path) -> None:
+    """Such as the socket of a container engine, which answers in HTTP."""
+    path = str(tmp_path / "other.sock")
+
+    async def answer(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    def ask() -> None:
+        with Client.connect(path) as client:
+            client.call("hello")
+
+    with trio.socket.socket(trio.socket.AF_UNIX) as listening:
+        await listening.bind(path)
+        listening.listen()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.serve_listeners, answer, [trio.SocketListener(listening)])
+            with pytest.raises(NodeUnreachable, match="no mesh node"):
+                await trio.to_thread.run_sync(ask)
+            client = await TrioClient.connect(nursery, path)
+            with pytest.raises(NodeUnreachable):
+                await client.call("hello")
+            nursery.cancel_scope.cancel()
+
+
+async def test_what_is_no_socket_is_told_from_a_node_that_has_ended(tmp_path: Path) -> None:
+    await trio.Path(tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path):
+        with pytest.raises(NodeUnreachable, match="that is no socket") as unreachable:
+            Client.connect(str(path))
+        assert "--socket" in unreachable.value.hint
+
+
+async def test_half_a_character_is_refused_before_it_is_sent(tmp_path: Path) -> None:
+    async with fake_node(tmp_path) as node, trio.open_nursery() as nursery:
+        client = await TrioClient.connect(nursery, node.path)
+        with pytest.raises(Refused, match="not UTF-8") as refused:
+            await client.call("task.show", task="a\udcff")
+        assert refused.value.name == "invalid_params"
+        client.close()

@@ -7,7 +7,7 @@ from argparse import Namespace
 
 import pytest
 
-from mesh.cli.output import Output, cells, escape, words
+from mesh.cli.output import Output, cells, cut, escape, words
 
 
 class Terminal(io.StringIO):
@@ -21,6 +21,7 @@ def terminal_for(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     made = Terminal()
     monkeypatch.setattr(sys, "stdout", made)
     monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
     return made
 
 
@@ -43,6 +44,14 @@ def test_control_characters_are_escaped(text: str, shown: str) -> None:
 
 def test_width_is_counted_in_cells() -> None:
     assert [cells(text) for text in ("ab", "ü", "u\u0308", "漢字")] == [2, 1, 1, 4]
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [(4, "ab漢"), (3, "ab…"), (2, "a…"), (1, "…"), (0, "")],
+)
+def test_text_is_cut_to_a_width(width: int, shown: str) -> None:
+    assert cut("ab漢", width) == shown
 
 
 @pytest.mark.parametrize(
@@ -80,6 +89,11 @@ def test_sections_are_indented(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == ("id     1\nname   n\nmesh\n  x     1\n  long  2\nempty  -\n")
 
 
+def test_sentences_have_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(Namespace()).sections({"warnings": ["one, two", "three"], "tags": ["a", "b"]})
+    assert capsys.readouterr().out == "warnings  one, two\n          three\ntags      a, b\n"
+
+
 def test_document_is_one_line_with_a_version(capsys: pytest.CaptureFixture[str]) -> None:
     Output(Namespace(json=True)).document({"name": "\x9b\x1b"})
     printed = capsys.readouterr().out
@@ -96,6 +110,13 @@ def test_colours_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     Output(Namespace()).table(("STATUS",), [("alive",)])
     assert "\x1b" not in terminal.getvalue()
+
+
+def test_a_dumb_terminal_is_sent_no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = terminal_for(monkeypatch)
+    monkeypatch.setenv("TERM", "dumb")
+    Output(Namespace()).table(("STATUS",), [("alive",)])
+    assert terminal.getvalue() == "STATUS\nalive\n"
 
 
 def test_output_of_a_task_cannot_drive_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,3 +79,47 @@ def test_empty_ticket_is_refused(asked: list[UpOptions], tmp_path: Path) -> None
 def test_profiles_are_those_of_the_core(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["up", "--profile", "none"]) == 2
     assert "'local', 'lan', 'fast', 'wan'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ("--mesh abc --seed a:1", 2, "is no mesh id"),
+        (f"--mesh {'ab' * 32}", 2, "nothing says where its members are"),
+        ("--open --seed 127.0.0.1:1", 2, "chosen when a mesh is founded"),
+        ("--join mesh1:cut", 2, "cut off"),
+        ("--seed nowhere", 2, "host and port"),
+        ("--bind name:1", 2, "not a numeric address"),
+        ("--advertise name:1", 2, "not a numeric address"),
+        ("--retention 0", 2, "retention_s"),
+        (f"--name {'x' * 65}", 2, "cannot be a name"),
+        ("--open --bind 0.0.0.0:0", 2, "--i-know"),
+        (f"--socket /{'x' * 200}", 2, "shorter"),
+        ("--bind 192.0.2.1:1", 1, "no address of this machine"),
+    ],
+)
+def test_wrong_use_is_told_from_what_this_machine_refuses(
+    arguments: str, code: int, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = [
+        "--data",
+        str(tmp_path / "d"),
+        "--socket",
+        str(tmp_path / "s"),
+        "--bind",
+        "127.0.0.1:0",
+    ]
+    assert main.run(["up", *place, *arguments.split()]) == code
+    said = capsys.readouterr().err
+    assert says in said
+    assert "\n  hint: " in said
+
+
+def test_blobs_that_cannot_be_kept_are_an_error_with_a_hint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "d"
+    data.mkdir(mode=0o700)
+    (data / "blobs").touch()
+    assert main.run(["up", "--data", str(data), "--bind", "127.0.0.1:0"]) == 1
+    assert "move away what is in the way" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """What coordination costs, from the counters of a node."""
 
-from mesh.cli.watching import bill_of
+from mesh.cli.output import cells
+from mesh.cli.watching import bill_of, fitted
 
 
 def test_a_bill_is_split_by_kind() -> None:
@@ -22,3 +23,12 @@ def test_a_bill_is_split_by_kind() -> None:
 
 def test_nothing_done_costs_nothing_per_task() -> None:
     assert bill_of({})["settle_ms_per_claim"] is None
+
+
+def test_a_frame_fits_its_terminal() -> None:
+    frame = ["title of the mesh", "漢字" * 9, *map(str, range(9))]
+    shown = fitted(frame, 10, 5)
+    assert shown == ["title of …", "漢字漢字…", "0", "8 more li…"]
+    assert all(cells(line) <= 10 for line in shown)
+    assert fitted(frame, 80, 40) == frame
+    assert len(fitted(frame, 0, 0)) == 1

@@ -69,16 +69,19 @@ def test_unknown_field_is_refused_with_all_there_are() -> None:
     ("method", "params", "where"),
     [
         ("task.submit", {}, "kind"),
-        ("task.submit", {"kind": 1}, "$.kind"),
-        ("task.submit", {"kind": ""}, "$.kind"),
-        ("task.submit", {"kind": "a\x1b[31m"}, "$.kind"),
-        ("task.submit", {"kind": "k" * 65}, "$.kind"),
-        ("task.submit", {"kind": "a", "copies": 9}, "$.copies"),
-        ("task.submit", {"kind": "a", "copies": "2"}, "$.copies"),
-        ("task.claim", {"wait_s": -1}, "$.wait_s"),
-        ("member.wait", {"members": 0}, "$.members"),
-        ("watch", {"topics": ["t"] * 17}, "$.topics"),
-        ("watch", {"topics": [""]}, "$.topics"),
+        ("task.submit", {"kind": 1}, "kind"),
+        ("task.submit", {"kind": ""}, "kind"),
+        ("task.submit", {"kind": "a\x1b[31m"}, "kind"),
+        ("task.submit", {"kind": "k" * 65}, "kind"),
+        ("task.submit", {"kind": "a", "copies": 9}, "copies"),
+        ("task.submit", {"kind": "a", "copies": "2"}, "copies"),
+        ("task.claim", {"wait_s": -1}, "wait_s"),
+        ("member.wait", {"members": 0}, "members"),
+        ("watch", {"topics": ["t"] * 17}, "topics"),
+        ("watch", {"topics": [""]}, "topics"),
+        ("task.submit", {"kind": "a", "allocation": "`$.nonsense` - at `$.more`"}, "allocation"),
+        ("task.submit", {"kind": "a", "requires": {"": "x"}}, "requires"),
+        ("task.submit", {"kind": "a", "limit": ["x", 0]}, "limit"),
     ],
 )
 def test_wrong_value_is_refused_with_its_place(
@@ -87,6 +90,15 @@ def test_wrong_value_is_refused_with_its_place(
     error = refusal(method, params)
     assert error.name == "invalid_params"
     assert where in error.message
+
+
+def test_wrong_value_is_refused_in_words_with_what_fits() -> None:
+    error = refusal("task.submit", {"kind": "a\x1b[31m"})
+    assert error.message == "task.submit: kind: a control character"
+    assert error.hint == "kind takes: text (1..64 characters), without control characters"
+    error = refusal("task.submit", {"kind": "a", "copies": 9})
+    assert error.message == "task.submit: copies: Expected int <= 8"
+    assert error.hint == "copies takes: integer 1..8"
 
 
 def outcome(method: str, params: dict[str, Any]) -> str:
