@@ -31,7 +31,7 @@ class Waiting:
 
     def __init__(self) -> None:
         self.answered = trio.Event()
-        self.frame: dict[str, Any] | list[dict[str, Any]] | None = None
+        self.frame: Frame | None = None
 
 
 class TrioClient:
