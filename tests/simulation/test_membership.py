@@ -14,6 +14,7 @@ from mesh.sim.scenario import Mesh, Person
 from tests.simulation.conftest import MeshOf
 
 LAN = params_for("lan")
+HERE = (Status.ALIVE, Status.SUSPECT)
 
 
 def incarnation_of(person: Person) -> int:
@@ -125,6 +126,34 @@ def test_halves_of_a_partition_find_each_other_without_seeds(meshes: MeshOf, cou
     assert took < 4
     for person in mesh.running():
         assert incarnation_of(person) <= said[person.name] + 1, "a verdict is refuted once"
+
+
+@pytest.mark.parametrize(("profile", "count"), [("lan", 12), ("lan", 20), ("local", 20)])
+def test_cut_three_ways_each_third_sees_itself_alone_and_whole(
+    meshes: MeshOf, profile: str, count: int
+) -> None:
+    mesh = meshes(count, params=params_for(profile))
+    mesh.world.names_resolve = False
+    mesh.run(s=10)
+    third = count // 3
+    sides = [mesh.names[:third], mesh.names[third : 2 * third], mesh.names[2 * third :]]
+    mesh.partition(*sides)
+
+    def everybody_sees_its_side() -> bool:
+        return all(
+            [name for name in mesh.names if mesh[one].members()[name] in HERE] == list(side)
+            for side in sides
+            for one in side
+        )
+
+    # Nobody has a majority of anybody's observers, and most are observed by few on a side.
+    mesh.run_until(everybody_sees_its_side, 20)
+    for _ in range(30):
+        mesh.run(s=1)
+        assert everybody_sees_its_side()
+    mesh.repair()
+    mesh.run_until(lambda: mesh.everyone_sees_everyone() and mesh.converged(), 4)
+    assert max(map(incarnation_of, mesh.running())) <= 1
 
 
 def test_a_node_that_was_alone_finds_all_the_others(meshes: MeshOf) -> None:

@@ -22,6 +22,7 @@ REDIAL = b"l"
 HEAL = b"h"
 CUT = b"c"
 REFUTE = b"f"
+SWEEP = b"s"
 
 
 def timer_key(kind: bytes, subject: NodeId) -> bytes:

@@ -19,6 +19,7 @@ from mesh.core.membership.local_health import looks_isolated
 from mesh.core.membership.member import Member
 from mesh.core.membership.messages import Accuse, Ask, Vouch, Withdraw
 from mesh.core.membership.suspicion import Outcome, Suspicion, accusers_needed
+from mesh.core.membership.sweep import Sweep
 from mesh.core.membership.verdicts import ACCUSATIONS_MAX, broken
 from mesh.core.snapshot import Status
 from mesh.core.wire.envelope import SignedFact, decode_signed_fact_untrusted
@@ -35,10 +36,11 @@ ASKERS_MAX = 32
 class Court:
     """Every vote this node takes part in."""
 
-    def __init__(self, ground: Ground, edges: Edges, lifecycle: Lifecycle) -> None:
+    def __init__(self, ground: Ground, edges: Edges, lifecycle: Lifecycle, sweep: Sweep) -> None:
         self._ground = ground
         self._edges = edges
         self._lifecycle = lifecycle
+        self._sweep = sweep
         self._me = ground.table.self_id
 
     @property
@@ -65,6 +67,9 @@ class Court:
         suspicion.own = signed.signed
         suspicion.add_accuser(self._me, suspicion.own)
         suspicion.resends = 0
+        suspicion.alone = member.probe is None or member.probe.is_check
+        if suspicion.alone:
+            self._lifecycle.end_check(member)
         member.askers.clear()
         self._ground.table.set_status(member, Status.SUSPECT, now.instant)
         self.repeat(now, member)
@@ -74,6 +79,9 @@ class Court:
         """Send my accusation (again), to all at first and later to those who have not answered."""
         suspicion = member.suspicion
         if suspicion is None or suspicion.own is None or self._me not in suspicion.accusers:
+            return
+        if suspicion.alone:
+            self._repeat_alone(now, member)
             return
         others = self._ground.table.others(member)
         silent = [n for n in others if n not in suspicion.accusers and n not in suspicion.vouchers]
@@ -88,23 +96,53 @@ class Court:
             if suspicion.resends > 0:
                 self._edges.nudge(now, member)
         if suspicion.resends >= UNDECIDED_RESENDS:
-            self._ask_around(now, member, suspicion)
+            self.ask_around(now, member)
+            self._look_for_a_cut(now, suspicion)
         suspicion.resends += 1
         params = self._ground.params
         wait = params.accusation_resend_s * suspicion.resends if early else params.edge_quiet_s
         self._ground.agenda.set(timer_key(AGAIN, member.id), later(now.instant, wait))
 
-    def _ask_around(self, now: Now, member: Member, suspicion: Suspicion) -> None:
-        """No majority for long: whoever reaches it may be no observer, as on a bridge."""
-        ground = self._ground
+    def _repeat_alone(self, now: Now, member: Member) -> None:
+        """Ask it and others once more; who is down is left to the redial."""
+        if member.is_down:
+            return
+        self._edges.nudge(now, member)
+        self.ask_around(now, member)
+        due = later(now.instant, self._ground.params.edge_quiet_s)
+        self._ground.agenda.set(timer_key(AGAIN, member.id), due)
+
+    def _look_for_a_cut(self, now: Now, suspicion: Suspicion) -> None:
+        """Nobody objects, and still there is no majority: who else is out of reach?"""
+        params = self._ground.params
+        is_over = now.instant >= later(suspicion.started, params.refutation_window_s)
+        if is_over and not suspicion.fresh_vouchers(now.instant, params):
+            self._sweep.begin(now, suspicion.started)
+
+    def ask_around(self, now: Now, member: Member) -> None:
+        """Ask who reaches a member: that may be no observer, as on a bridge."""
+        ground, suspicion = self._ground, member.suspicion
+        if suspicion is None:
+            return
         asked = suspicion.fresh_vouchers(now.instant, ground.params)[:VOUCHERS_ASKED]
         if not asked:
-            observers = ground.table.observers(member)
-            others = [node for node in ground.table.here if node not in observers]
-            asked = ground.parts.rng.sample(others, min(len(others), ASKED_AROUND))
+            asked = self._next_asked(member, suspicion)
         for node in asked:
             if node != member.id:
                 ground.send(node, Ask(member.id, *member.standing))
+
+    def _next_asked(self, member: Member, suspicion: Suspicion) -> list[NodeId]:
+        """Return some who may reach a member, in time everybody whom I do not doubt myself."""
+        table = self._ground.table
+        told = frozenset() if suspicion.alone else table.observers(member)
+        fit = [node for node in table.here if node not in told and table.is_alive(node)]
+        fresh = [node for node in fit if node not in suspicion.asked]
+        if not fresh:
+            suspicion.asked.clear()
+            fresh = fit
+        chosen = self._ground.parts.rng.sample(fresh, min(len(fresh), ASKED_AROUND))
+        suspicion.asked.update(dict.fromkeys(chosen))
+        return chosen
 
     def decide(self, now: Now, member: Member) -> None:
         """See what the votes come to."""
@@ -113,7 +151,9 @@ class Court:
             return
         observers, params = self._ground.table.observers(member), self._ground.params
         outcome = suspicion.outcome(now.instant, observers, params)
-        if outcome is Outcome.HOLD:
+        if suspicion.alone and suspicion.vouchers and not member.is_down:
+            self.acquit(now, member)
+        elif outcome is Outcome.HOLD:
             self._hold(now, member)
         elif outcome is Outcome.VERDICT and not self.is_isolated:
             self._sentence(now, member, observers, local=False)
@@ -218,7 +258,7 @@ class Court:
         member.askers.clear()
         if suspicion is not None:
             told.update(dict.fromkeys(suspicion.accusers))
-            if self._me in suspicion.accusers:
+            if self._me in suspicion.accusers and not suspicion.alone:
                 told.update(dict.fromkeys(self._ground.table.others(member)))
         told.pop(self._me, None)
         for node in told:
@@ -236,7 +276,7 @@ class Court:
         suspicion = member.suspicion
         if member.is_down or suspicion is None:
             return
-        if self._me in suspicion.accusers:
+        if self._me in suspicion.accusers and not suspicion.alone:
             self._say_withdrawn(member)
         member.askers.clear()
         self.acquit(now, member)
@@ -245,7 +285,10 @@ class Court:
 
     def _suspicion(self, now: Now, member: Member) -> Suspicion:
         if member.suspicion is None:
-            member.suspicion = Suspicion(*member.standing, now.instant)
+            probe = member.probe
+            is_check = probe is not None and probe.is_check
+            started = probe.started if probe is not None and is_check else now.instant
+            member.suspicion = Suspicion(*member.standing, started)
         return member.suspicion
 
     def _join(self, now: Now, peer: NodeId, member: Member, signed: SignedFact) -> None:
@@ -304,7 +347,7 @@ class Court:
     ) -> None:
         suspicion = member.suspicion
         assert suspicion is not None
-        accusers = suspicion.accusers_among(observers)
+        accusers = suspicion.accusers_among(observers | {self._me} if local else observers)
         place = accusers.index(self._me) if self._me in accusers else len(accusers)
         count = ACCUSATIONS_MAX if local else accusers_needed(len(observers))
         proofs = tuple(suspicion.accusers[node] for node in accusers[:count])

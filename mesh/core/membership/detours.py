@@ -49,12 +49,13 @@ class Detours:
             detour.is_used = detour.is_vouched = False
             self._edges.begin(now, member)
         elif self._edges.fire(now, member) is Phase.FAILED:
-            if member.verdict is not None:
+            is_vouched = detour is not None and detour.is_vouched
+            if member.verdict is not None or (probe.is_sweep and not is_vouched):
                 return Phase.FAILED
-            if detour is None or not detour.is_vouched:
-                self._end(member)
-            else:
+            if is_vouched:
                 self._hold(now, member, probe)
+            else:
+                self._end(member)
             return None
         self._ask(member)
         return probe.phase

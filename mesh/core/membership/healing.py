@@ -7,17 +7,14 @@ of it from the first who knows it and is in contact; they refute once, and gossi
 """
 
 from mesh.core.gossip.vocabulary import Family
-from mesh.core.identity import NodeId
 from mesh.core.instants import Instant, Now, later
 from mesh.core.membership.agenda import HEAL
 from mesh.core.membership.edges import Edges
 from mesh.core.membership.ground import Ground
 from mesh.core.membership.lifecycle import Lifecycle
 from mesh.core.membership.member import LONG_AGO, Member
+from mesh.core.membership.rounds import Round
 
-DIALS_PER_TURN = 8
-TURN_S = 0.1
-"""Between two turns of dialling, jittered."""
 DIALS_MAX = 256
 """Dialled because one was heard; whoever is beyond is left to the slow redial."""
 
@@ -29,24 +26,26 @@ class Healing:
         self._ground = ground
         self._edges = edges
         self._lifecycle = lifecycle
-        self._waiting: list[NodeId] = []
+        self._round = Round(ground, HEAL)
         self._began = LONG_AGO
         self._turn_of_lost = False
 
-    def redial(self, now: Now) -> None:
-        """Ping a random member that is down: a partition that heals must be noticed.
+    def redial(self, now: Now) -> Member | None:
+        """Ping a random member that is down, and return it: healing must be noticed.
 
         Every other time it is one of those whom this node alone gave up. Of the others somebody
         hears who comes back; of these nobody else believes that there is anything to notice.
         """
         table, rng = self._ground.table, self._ground.parts.rng
         down, here = list(table.down), len(table.here) + 1
-        if rng.random() * here < len(down):
-            lost = list(self._lifecycle.lost)
-            self._turn_of_lost = bool(lost) and not self._turn_of_lost
-            member = table.get(rng.choice(lost if self._turn_of_lost else down))
-            assert member is not None
-            self._edges.nudge(now, member)
+        if rng.random() * here >= len(down):
+            return None
+        lost = list(self._lifecycle.lost)
+        self._turn_of_lost = bool(lost) and not self._turn_of_lost
+        member = table.get(rng.choice(lost if self._turn_of_lost else down))
+        assert member is not None
+        self._edges.nudge(now, member)
+        return member
 
     def redial_at(self, now: Now) -> Instant:
         """Return when to redial next: sooner where there are few who do."""
@@ -60,23 +59,18 @@ class Healing:
         asked = member.asked
         if asked is None or now.instant >= later(asked[1], params.probe_rto_high_s):
             self._edges.nudge(now, member)
-        if self._waiting or now.instant < later(self._began, params.probe_rto_high_s):
+        if self._round.is_open or now.instant < later(self._began, params.probe_rto_high_s):
             return
         lost = [node for node in self._lifecycle.lost if node != member.id]
         if lost:
             self._began = now.instant
-            self._waiting = self._ground.parts.rng.sample(lost, min(len(lost), DIALS_MAX))
-            self._ground.agenda.set(HEAL, self._ground.spread(now, TURN_S))
+            self._round.start(now, lost, DIALS_MAX)
 
     def dial(self, now: Now) -> None:
         """Ping some of those who may be back as well."""
-        turn, self._waiting = self._waiting[:DIALS_PER_TURN], self._waiting[DIALS_PER_TURN:]
-        for node in turn:
-            member = self._ground.table.get(node)
-            if member is not None and member.is_down:
+        for member in self._round.turn(now):
+            if member.is_down:
                 self._edges.nudge(now, member)
-        if self._waiting:
-            self._ground.agenda.set(HEAL, self._ground.spread(now, TURN_S))
 
     def notice(self, now: Now, member: Member) -> None:
         """Tell a member that is held to be down, so that it can refute.

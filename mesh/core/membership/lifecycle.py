@@ -38,7 +38,7 @@ class Lifecycle:
         if member.is_down:
             return
         member.askers.clear()
-        self._end_check(member)
+        self.end_check(member)
         ground.table.set_status(member, Status.DOWN, now.instant)
         self._await_death(member)
 
@@ -51,7 +51,7 @@ class Lifecycle:
         ground.drop(member.verdict)
         member.verdict, member.local = None, False
         self.lost.pop(member.id, None)
-        self._end_check(member)
+        self.end_check(member)
         self.clear_suspicion(member)
         for kind in (GRACE, PUBLISH):
             ground.agenda.cancel(timer_key(kind, member.id))
@@ -96,7 +96,7 @@ class Lifecycle:
         for kind in (AGAIN, DECIDE):
             self._ground.agenda.cancel(timer_key(kind, member.id))
 
-    def _end_check(self, member: Member) -> None:
+    def end_check(self, member: Member) -> None:
         """Nothing is left to be found out by a check."""
         if member.probe is not None and member.probe.is_check:
             member.probe = member.detour = None

@@ -97,6 +97,11 @@ class MemberTable:
         """Whether this was known once and is over: nobody may bring it back."""
         return standing <= self._forgotten.get(node, (-1, -1))
 
+    def is_alive(self, node: NodeId) -> bool:
+        """Whether a member is here and nobody doubts that."""
+        member = self._members.get(node)
+        return member is not None and member.status is Status.ALIVE
+
     def observers(self, member: Member) -> frozenset[NodeId]:
         """Return who may vote on a member, this node perhaps included."""
         return self.rule.observes(member.id)

@@ -16,6 +16,7 @@ from mesh.core.membership.agenda import (
     RANDOM,
     REDIAL,
     REFUTE,
+    SWEEP,
     Agenda,
 )
 from mesh.core.membership.court import Court
@@ -34,6 +35,7 @@ from mesh.core.membership.messages import Ack, Ping
 from mesh.core.membership.observers import RingObservers
 from mesh.core.membership.own_record import OwnRecord
 from mesh.core.membership.probe import Phase
+from mesh.core.membership.sweep import Sweep
 from mesh.core.membership.views import Views
 from mesh.core.snapshot import MemberView, Status
 from mesh.core.wire.envelope import Verified
@@ -57,7 +59,8 @@ class Membership:
         self._ground = Ground(parts, self._table, self._agenda, self._health)
         self._edges = Edges(self._ground)
         self._lifecycle = Lifecycle(self._ground)
-        self._court = Court(self._ground, self._edges, self._lifecycle)
+        self._sweep = Sweep(self._ground, self._edges)
+        self._court = Court(self._ground, self._edges, self._lifecycle, self._sweep)
         self._healing = Healing(self._ground, self._edges, self._lifecycle)
         self._detours = Detours(self._ground, self._edges)
         self._own = OwnRecord(self._ground)
@@ -142,6 +145,7 @@ class Membership:
         for member in self._table:
             self._court.withdraw(now, member)
             self._edges.restart(now, member)
+        self._sweep.stop()
         self._postpone(now, gap_s)
         self._own.announce(now)
         here = self._table.here
@@ -365,10 +369,14 @@ class Membership:
             self._detours.probe_somebody(now)
             self._agenda.set(RANDOM, self._ground.spread(now, self._params.random_probe_s))
         elif key == REDIAL:
-            self._healing.redial(now)
+            dialled = self._healing.redial(now)
+            if dialled is not None and dialled.local:
+                self._court.ask_around(now, dialled)
             self._agenda.set(REDIAL, self._healing.redial_at(now))
         elif key == HEAL:
             self._healing.dial(now)
+        elif key == SWEEP:
+            self._sweep.turn(now)
         elif key == REFUTE:
             self._own.announce(now)
         else:

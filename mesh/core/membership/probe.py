@@ -81,6 +81,8 @@ class Probe:
     phase: Phase = Phase.QUIET
     is_check: bool = False
     """Not an edge of ours: one run to see whether it is there, then gone."""
+    is_sweep: bool = False
+    """Such a run because of a cut: who stays silent is doubted."""
     started: Instant = Instant(0.0)
     tries_left: int = 0
     wait_s: float = 0.0

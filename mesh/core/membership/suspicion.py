@@ -55,6 +55,10 @@ class Suspicion:
     vouched_at: Instant = Instant(float("-inf"))
     own: SignedFact | None = None
     """My accusation, once signed; it stands while I am among the accusers."""
+    alone: bool = False
+    """I am no observer of it: nobody hears of my doubt, and any word for it ends that."""
+    asked: dict[NodeId, None] = field(default_factory=dict)
+    """Who was asked around, so that in time it is everybody."""
     resends: int = 0
     asked_all_at: Instant = Instant(float("-inf"))
 

@@ -4,8 +4,8 @@ from collections import Counter
 
 from mesh.core.identity import NodeId
 from mesh.core.instants import Instant
-from mesh.core.membership.healing import DIALS_PER_TURN
 from mesh.core.membership.messages import Ack, Ping
+from mesh.core.membership.rounds import MEMBERS_PER_TURN
 from mesh.core.snapshot import Status
 from tests.unit.core.membership.bench import Bench, verdict_of
 
@@ -67,7 +67,7 @@ def test_many_are_dialled_in_turns() -> None:
     bench.receive(LOST[0], Ping(1, 0, 0))
     assert set(bench.dialled()) == {bench.id(LOST[0])}
     bench.run(2.0)
-    assert 0 < max(map(len, bench.turns)) <= DIALS_PER_TURN
+    assert 0 < max(map(len, bench.turns)) <= MEMBERS_PER_TURN
     assert set(bench.dialled()) == {bench.id(name) for name in LOST[1:]}
 
 
