@@ -5,6 +5,8 @@ Whenever it has changed it is told to the mesh with `task.progress`, so that it 
 command, this machine and its node. It should be replaced by renaming another file over it.
 """
 
+import os
+import stat
 import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -37,7 +39,10 @@ class Checkpoint:
     def news(self) -> bytes | None:
         """Return what was not told yet, at most a byte more than fits; None if that is nothing."""
         try:
-            with self.path.open("rb") as file:
+            # A pipe that nobody writes to must not hold anybody up; only a file holds something.
+            with os.fdopen(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    return None
                 data = file.read(LEFT_BYTES_MAX + 1)
         except OSError:
             return None

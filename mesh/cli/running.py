@@ -30,9 +30,15 @@ class Runs(Protocol):
 def error_of(finished: Finished) -> str:
     """Return the end of what a command said on stderr, or else how it ended."""
     if finished.ending is Ending.OUTPUT_TOO_LARGE:
-        return "its output is too large"
-    tail = finished.stderr_tail.decode(errors="replace").strip()
-    if tail:
-        return tail.encode()[-ERROR_BYTES_MAX:].decode(errors="ignore")
+        return "its output is too large: over 64 MiB, so write it elsewhere and say where"
+    said = finished.stderr_tail.decode(errors="replace").strip()
+    if said:
+        return said.encode()[-ERROR_BYTES_MAX:].decode(errors="ignore")
     code = finished.exit_code
     return f"ended by signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def said_last(finished: Finished) -> str:
+    """Return the last line that a command said on stderr, if it said something."""
+    said = finished.stderr_tail.decode(errors="replace").strip()
+    return said.splitlines()[-1] if said else ""

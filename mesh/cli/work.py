@@ -111,9 +111,10 @@ async def _work(options: argparse.Namespace) -> Refused | None:
         say(f"mesh work: {escape(line)}")
 
     refusal = None
-    runs = StreamRunner if options.stream else Runner
+    bounds = RunnerBounds(grace_s=options.grace)
+    runs = StreamRunner(bounds, tell) if options.stream else Runner(bounds)
     async with AsyncExitStack() as stack:
-        runner = await stack.enter_async_context(runs(RunnerBounds(grace_s=options.grace)))
+        runner = await stack.enter_async_context(runs)
         bidding = None
         if options.score_command is not None:
             scorer = await stack.enter_async_context(Runner(scoring))

@@ -19,7 +19,7 @@ from mesh.cli import freight, leaving
 from mesh.cli.attachment import NODE_LOST_S, PASSING_REFUSALS, Attachment, AttachmentParts
 from mesh.cli.bidding import Bidding
 from mesh.cli.checkpoints import checkpoint_of
-from mesh.cli.running import GIVE_BACK, Runs, error_of
+from mesh.cli.running import GIVE_BACK, Runs, error_of, said_last
 from mesh.cli.values import in_base64
 from mesh.control.blobs import INLINE_BYTES_MAX, WrongContent
 from mesh.control.client import NodeUnreachable, Refused
@@ -28,15 +28,21 @@ from mesh.core.errors import LocalError
 from mesh.daemon.runner import Ending, Finished
 
 POLL_S = 30.0
+REASON_MAX = 300
+"""Of why a task was declined, in characters: it fits in any letters."""
 ORPHAN_GRACE_S = 1.0
 """Without its node a command has this long to obey: others may soon take its task over."""
 PAUSE_S = 1.0
-"""After a refusal, and after a task was given back: it would come at once again."""
+"""After a refusal, and while commands fail or give back at once."""
 PAUSE_HIGH_S = 60.0
 CRASH_S = 1.0
 CRASHES_FREE = 3
 """So many quick failures in a row are taken for bad luck."""
 CRASH_DOUBLINGS_MAX = 6
+DISK_FULL = ("not_durable", "blob_disk")
+UNABLE = (*PASSING_REFUSALS, *DISK_FULL, "blob_busy")
+"""What a node says that will take the same word later: what is done need not be done again."""
+OVER = ("claim_lost", "unknown_handle")
 NOTHING_TO_DO = ("no_task", "no_capacity", "timed_out", "claim_lost")
 
 
@@ -252,8 +258,9 @@ class Worker:
         begun = trio.current_time()
         try:
             await self._write(job, "task.start")
-            if job.blob is not None:
-                job.payload = await freight.get(await self._attachment.connected(), job.blob)
+            blob = job.blob
+            if blob is not None:
+                job.payload = await self._insist("blob.get", lambda c: freight.get(c, blob))
             if job.stop is None:
                 finished = await self._run(job)
             else:
@@ -261,11 +268,14 @@ class Worker:
             return await self._report(job, finished, trio.current_time() - begun)
         except (LocalError, WrongContent) as failed:
             # The command itself cannot be run here; elsewhere it may.
-            self._tell_job(job, "released", str(failed))
-            await self._write_kindly(job, "task.release")
+            self._tell_job(job, "declined", str(failed))
+            await self._write_kindly(job, "task.decline", reason=str(failed)[:REASON_MAX])
             return True
         except Refused as refused:
             self._tell_job(job, "lost", str(refused))
+            if refused.name not in OVER:
+                # The node believes that it is being worked on, and would do so for ever.
+                await self._write_kindly(job, "task.decline", reason=str(refused)[:REASON_MAX])
         except NodeUnreachable as unreachable:
             self._tell_job(job, "lost", str(unreachable))
         return False
@@ -318,7 +328,7 @@ class Worker:
             except NodeUnreachable:
                 return False
             except Refused as refused:
-                if refused.name in (*PASSING_REFUSALS, "blob_busy"):
+                if refused.name in UNABLE:
                     return False
                 if job.stop is None:
                     self._tell_job(job, "not kept", f"{refused}; {refused.hint}")
@@ -337,21 +347,23 @@ class Worker:
             self._crashes = 0
             await self._complete(job, finished.stdout, took)
             return False
-        if finished.ending is Ending.EXITED and finished.exit_code == GIVE_BACK:
-            await self._write(job, "task.release")
-            self._tell_job(job, "released", took)
-            return True
-        await self._fail(job, error_of(finished), took)
-        # A command that fails as soon as it is started would use up one task after the other.
+        # A command that does so as soon as it is started would go through one task after the other.
         self._crashes = self._crashes + 1 if took_s < CRASH_S else 0
+        if finished.ending is Ending.EXITED and finished.exit_code == GIVE_BACK:
+            why = said_last(finished)
+            # Not a release: this agent would get the task again at once, and never the next one.
+            await self._write(job, "task.decline", reason=why[:REASON_MAX])
+            self._tell_job(job, "declined", f"{took}: {why}" if why else took)
+        else:
+            await self._fail(job, error_of(finished), took)
         return self._crashes >= CRASHES_FREE
 
     async def _complete(self, job: Job, output: bytes, took: str) -> None:
         try:
             carried = {"output": in_base64(output)}
             if len(output) > INLINE_BYTES_MAX:
-                client = await self._patiently(self._attachment.connected)
-                carried = {"blob": await freight.put(client, output)}
+                digest = await self._insist("blob.put", lambda client: freight.put(client, output))
+                carried = {"blob": digest}
             answer = await self._write(job, "task.complete", **carried)
         except Refused as refused:
             if refused.name not in {"payload_too_large", "blob_too_large", "blob_quota"}:
@@ -369,18 +381,27 @@ class Worker:
         parameters = {"handle": job.handle, **more}
         if method != "task.start":
             parameters["request_id"] = uuid4().hex
+        answer: dict[str, Any] = await self._insist(
+            method, lambda client: client.request(method, parameters)
+        )
+        return answer
+
+    async def _insist(self, what: str, ask: Callable[[TrioClient], Awaitable[Any]]) -> Any:  # noqa: ANN401  JSON
+        """Ask until the node answers, for ever if need be, but while draining not for long."""
+        begun = trio.current_time()
         while True:
             client = await self._patiently(self._attachment.connected)
             try:
-                answer: dict[str, Any] = await client.request(method, parameters)
+                return await ask(client)
             except NodeUnreachable:
                 await trio.lowlevel.checkpoint()
             except Refused as refused:
-                if refused.name not in PASSING_REFUSALS:
+                is_late = self._draining and trio.current_time() - begun > NODE_LOST_S
+                if refused.name not in UNABLE or (is_late and refused.name in DISK_FULL):
                     raise
+                if refused.name in DISK_FULL:
+                    self._say_once(f"{what}: {refused}; {refused.hint}")
                 await trio.sleep(PAUSE_S)
-            else:
-                return answer
 
     async def _write_kindly(self, job: Job, method: str, **more: str) -> None:
         """Ask for what is good to have: without it the node finds out by itself."""

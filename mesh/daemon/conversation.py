@@ -2,16 +2,20 @@
 
     in   {"task": "...", "kind": "...", "token": "...", "handle": "...",
           "checkpoint": "path", "text": "...", "payload": "base64"}
-    out  {"output": "..."}, {"output_base64": "..."}, {"error": "..."} or {"release": true}
+    out  {"output": ...}, {"output_base64": "..."}, {"error": "..."} or {"release": true}
 
 A command has one task at a time, so it is never given more than it can do. One that ends, says
-something else, or is stopped because its task was lost, is replaced at the next task.
+something else, or is stopped because its task was lost, is replaced at the next task. So is one
+that talks out of turn: what it says may be about any of its tasks. An answer may name its `task`,
+and then it is never taken for the answer to another.
 """
 
+import contextlib
 import json
+import os
 import signal
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -22,6 +26,7 @@ from mesh.daemon.runner import Ending, Finished, Runner, RunnerBounds
 READ_BYTES = 65_536
 LINE_BYTES_MAX = 96 * 1024 * 1024
 """An output of 64 MiB in base64, and what stands around it."""
+SHOWN_MAX = 80
 GIVE_BACK = 75
 FAILED = 1
 TASK_VARIABLES = {
@@ -40,13 +45,17 @@ class Child:
 
     process: trio.Process
     said: bytearray = field(default_factory=bytearray)
+    has_answered: bool = False
 
 
 class StreamRunner(Runner):
     """Gives tasks to commands that stay; used like `Runner`."""
 
-    def __init__(self, bounds: RunnerBounds | None = None) -> None:
+    def __init__(
+        self, bounds: RunnerBounds | None = None, tell: Callable[[str], None] | None = None
+    ) -> None:
         super().__init__(bounds)
+        self._tell_user = tell
         self._idle: list[Child] = []
 
     async def run(
@@ -61,6 +70,12 @@ class StreamRunner(Runner):
         line = task_line(input_bytes, environment)
         while self._idle:
             child = self._idle.pop()
+            if _has_spoken(child):
+                if self._tell_user is not None and child.said:
+                    said = bytes(child.said[:SHOWN_MAX]).decode(errors="replace").strip()
+                    self._tell_user(f"{argv[0]} is replaced: it said {said!r} without a task")
+                await self._dismiss(child, hurry)
+                continue
             finished = await self._ask(child, line, cancel, hurry)
             if finished is not None:
                 return finished
@@ -97,11 +112,14 @@ class StreamRunner(Runner):
         if not answers:
             return Finished(Ending.CANCELED, -signal.SIGTERM, b"", b"")
         if answers[0] is None:
-            return _died(child) if is_taken else None
-        finished = finished_of(answers[0])
+            # Who has done its work and goes may have missed the task by a moment.
+            has_left = child.has_answered and child.process.returncode == 0 and not child.said
+            return _died(child) if is_taken and not has_left else None
+        finished = finished_of(answers[0], json.loads(line)["task"])
         if finished is None:
             await self._dismiss(child, hurry)
-            return Finished(Ending.EXITED, FAILED, b"", b"its answer is no line of JSON")
+            return Finished(Ending.EXITED, FAILED, b"", b"its answer is no answer to this task")
+        child.has_answered = True
         self._idle.append(child)
         return finished
 
@@ -120,8 +138,9 @@ class StreamRunner(Runner):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for child in self._idle:
-            await self._dismiss(child, None)
+        async with trio.open_nursery() as nursery:
+            for child in self._idle:
+                nursery.start_soon(self._dismiss, child, None)
         self._idle.clear()
         await super().__aexit__(kind, error, trace)
 
@@ -139,23 +158,39 @@ def task_line(payload: bytes, environment: Mapping[str, str]) -> bytes:
     return json.dumps(told).encode() + b"\n"
 
 
-def finished_of(line: bytes) -> Finished | None:
+def finished_of(line: bytes, task: str | None = None) -> Finished | None:
     """Return what an answer means for its task; None if it means nothing."""
     try:
         answer = json.loads(line)
-        if not isinstance(answer, dict):
+        if not isinstance(answer, dict) or answer.get("task", task) != task:
             return None
         if answer.get("release") is True:
             return Finished(Ending.EXITED, GIVE_BACK, b"", b"")
-        if "error" in answer:
-            return Finished(Ending.EXITED, FAILED, b"", str(answer["error"]).encode())
-        if "output_base64" in answer:
+        if answer.get("error") is not None:
+            return Finished(Ending.EXITED, FAILED, b"", _text_of(answer["error"]))
+        if answer.get("output_base64") is not None:
             output = b64decode(answer["output_base64"], validate=True)
         else:
-            output = str(answer["output"]).encode()
-    except (ValueError, TypeError, KeyError):
+            output = _text_of(answer["output"])
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
     return Finished(Ending.EXITED, 0, output, b"")
+
+
+def _text_of(value: object) -> bytes:
+    """Return a text as it is, and whatever else as JSON."""
+    return (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).encode()
+
+
+def _has_spoken(child: Child) -> bool:
+    """Whether a command without a task has said something all the same, or has ended."""
+    pipe = child.process.stdout
+    assert isinstance(pipe, trio.lowlevel.FdStream)
+    with contextlib.suppress(BlockingIOError):
+        news = os.read(pipe.fileno(), READ_BYTES)
+        child.said += news
+        return not news or bool(child.said.strip())
+    return bool(child.said.strip())
 
 
 async def _next_line(child: Child) -> bytes | None:

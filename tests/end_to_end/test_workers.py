@@ -75,6 +75,20 @@ def test_the_next_attempt_goes_on_where_the_last_one_was(real_mesh: RealMesh) ->
     assert mesh(node, "task", "submit", "count", "--backoff", "100ms", "--wait") == "from 46"
 
 
+def test_a_task_that_is_given_back_holds_up_no_other(real_mesh: RealMesh) -> None:
+    # It came back at once, for ever, and whatever waited behind it was never done.
+    (node,) = real_mesh.start(1)
+    script = 'read -r word; echo "no room" >&2; [ "$word" = small ] || exit 75; printf done'
+    employ(node, *WORK, "--kind", "job", "--", "sh", "-c", script)
+    mesh(node, "task", "submit", "job", "large")
+    for _ in range(2):
+        assert mesh(node, "task", "submit", "job", "small", "--wait", "--timeout", "10s") == "done"
+    (large, *_) = json.loads(mesh(node, "task", "list", "--json"))["tasks"]
+    runs = json.loads(mesh(node, "task", "show", large["id"], "--json"))["task"]["runs"]
+    assert (runs[0]["outcome"], runs[0]["error"]) == ("declined", "no room")
+    assert large["attempts"] == 0
+
+
 def test_show_tells_of_the_last_runs(real_mesh: RealMesh, folder: Path) -> None:
     first, second = real_mesh.start(2)
     marker = folder / "tried"

@@ -20,6 +20,7 @@ from mesh.core.commands import (
     NodeIdentity,
     TaskClaim,
     TaskComplete,
+    TaskDecline,
     TaskFail,
     TaskRelease,
     TaskStart,
@@ -43,6 +44,7 @@ def script(*payloads: bytes) -> dict[type[Command], Answer]:
         TaskComplete: done,
         TaskFail: done,
         TaskRelease: done,
+        TaskDecline: done,
     }
 
 
@@ -78,13 +80,14 @@ async def test_exit_code_says_how_it_went(tmp_path: Path) -> None:
     command = 'read code; echo "broken with $code" >&2; exit $code'
     async with fake_node(tmp_path, script(b"3\n", b"75\n")) as node:
         async with work(node, "--kind", "k", "--name", "bot", "--", "sh", "-c", command) as process:
-            await node.until(lambda: bool(node.asked(TaskRelease)))
+            await node.until(lambda: bool(node.asked(TaskDecline)))
             assert process.stderr is not None
             said = await process.stderr.receive_some()
         assert node.asked(TaskFail) == [
             TaskFail("handle-1", "broken with 3", node.asked(TaskFail)[0].request_id)
         ]
-        assert node.asked(TaskRelease)[0].handle == "handle-2"
+        declined = node.asked(TaskDecline)[0]
+        assert (declined.handle, declined.reason) == ("handle-2", "broken with 75")
         assert node.asked(AgentAttach)[0].name == "bot"
         assert said.startswith(b"mesh work: failed     k  1-2-aa  0.")
 

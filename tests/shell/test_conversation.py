@@ -21,6 +21,14 @@ for line in sys.stdin:
     elif task["text"] == "hang":
         import time
         time.sleep(600)
+    elif task["text"] == "chat":
+        print('{"output": "first"}\\n{"output": "stray"}', flush=True)
+    elif task["text"] == "mixed up":
+        print('{"task": "0-0-other", "output": "x"}', flush=True)
+    elif task["text"] == "go":
+        print('{"output": "gone"}', flush=True)
+        sys.stdin.readline()
+        sys.exit(0)
     else:
         print(json.dumps({"output": f"{os.getpid()} {task['kind']} {task['text']}"}), flush=True)
 """
@@ -33,7 +41,7 @@ async def runner() -> AsyncIterator[StreamRunner]:
 
 
 async def give(runner: StreamRunner, text: str, cancel: trio.Event | None = None) -> Finished:
-    environment = {**os.environ, "MESH_TASK_KIND": "k"}
+    environment = {**os.environ, "MESH_TASK_KIND": "k", "MESH_TASK_ID": "1-2-aa"}
     argv = (sys.executable, "-c", ECHO)
     with trio.fail_after(30):
         return await runner.run(
@@ -64,7 +72,36 @@ async def test_a_command_that_died_idle_fails_nothing(runner: StreamRunner) -> N
 async def test_what_is_no_answer_is_a_failure(runner: StreamRunner) -> None:
     finished = await give(runner, "babble")
     assert finished.exit_code == 1
-    assert b"no line of JSON" in finished.stderr_tail
+    assert b"no answer to this task" in finished.stderr_tail
+    assert (await give(runner, "mixed up")).exit_code == 1
+
+
+async def test_what_is_said_out_of_turn_is_no_answer_to_the_next_task() -> None:
+    told: list[str] = []
+    async with StreamRunner(RunnerBounds(grace_s=0.5), told.append) as runner:
+        assert (await give(runner, "chat")).stdout == b"first"
+        assert (await give(runner, "a")).stdout.endswith(b" k a")
+        assert (await give(runner, "b")).stdout.endswith(b" k b")
+    assert told == [
+        f'{sys.executable} is replaced: it said \'{{"output": "stray"}}\' without a task'
+    ]
+
+
+async def test_who_goes_after_its_work_fails_no_task_that_it_has_just_missed(
+    runner: StreamRunner,
+) -> None:
+    assert (await give(runner, "go")).stdout == b"gone"
+    assert (await give(runner, "a")).stdout.endswith(b" k a")
+
+
+async def test_who_stays_is_told_to_go_with_all_others_at_once() -> None:
+    stubborn = "trap '' TERM; while read line; do echo '{\"output\": \"x\"}'; done; sleep 600"
+    environment = {**os.environ, "MESH_TASK_ID": "1-2-aa"}
+    began = trio.current_time()
+    async with StreamRunner(RunnerBounds(grace_s=1.0)) as runner, trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(runner.run, ("sh", "-c", stubborn), b"", environment, trio.Event())
+    assert trio.current_time() - began < 3.5, "one grace, and not four"
 
 
 async def test_a_task_that_is_lost_stops_its_command(runner: StreamRunner) -> None:
@@ -85,20 +122,29 @@ async def test_a_task_that_is_lost_stops_its_command(runner: StreamRunner) -> No
     ("line", "code", "output"),
     [
         (b'{"output": "x"}', 0, b"x"),
+        (b'{"output": {"a": [1, "\xc3\xa4"]}}', 0, '{"a": [1, "ä"]}'.encode()),
+        (b'{"output": null, "error": null}', 0, b"null"),
+        (b'{"task": "1-2-aa", "output": 5}', 0, b"5"),
         (b'{"output_base64": "/w=="}', 0, b"\xff"),
         (b'{"error": "no"}', 1, b""),
         (b'{"release": true}', 75, b""),
     ],
 )
 def test_answers(line: bytes, code: int, output: bytes) -> None:
-    finished = finished_of(line)
+    finished = finished_of(line, "1-2-aa")
     assert finished is not None
     assert (finished.exit_code, finished.stdout) == (code, output)
 
 
-@pytest.mark.parametrize("line", [b"", b"[]", b"{}", b'{"output_base64": "?"}', b"{"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"", b"[]", b"{}", b"{", b"[" * 100_000, b'{"output_base64": "?"}'),
+        *(b'{"output": "\\ud800"}', b'{"task": "2-2-aa", "output": "x"}'),
+    ],
+)
 def test_no_answers(line: bytes) -> None:
-    assert finished_of(line) is None
+    assert finished_of(line, "1-2-aa") is None
 
 
 def test_a_payload_that_is_no_text_is_said_to_be_none() -> None:

@@ -27,6 +27,7 @@ from mesh.core.commands import (
     Hello,
     TaskClaim,
     TaskComplete,
+    TaskDecline,
     TaskFail,
     TaskProgress,
     TaskRelease,
@@ -87,6 +88,7 @@ def script(**more: Answer) -> dict[type[Command], Answer]:
         TaskComplete: lambda _: {"task": "1-2-aa", "copies": 2},
         TaskFail: done,
         TaskRelease: done,
+        TaskDecline: done,
         TaskResume: done,
     }
     kinds = {
@@ -185,7 +187,7 @@ async def working(
 
 def written(node: FakeNode) -> list[Any]:
     """Return what was said about claims, in order."""
-    kinds = (TaskStart, TaskComplete, TaskFail, TaskRelease, TaskResume)
+    kinds = (TaskStart, TaskComplete, TaskDecline, TaskFail, TaskRelease, TaskResume)
     return [each.command for each in node.received if isinstance(each.command, kinds)]
 
 
@@ -220,20 +222,24 @@ async def test_task_is_claimed_started_run_and_completed(
 @pytest.mark.parametrize(
     ("finished", "expected"),
     [
-        (exited(75), TaskRelease("handle-1")),
+        (exited(75), TaskDecline("handle-1")),
+        (exited(75, b"", b"looked\nno GPU\n"), TaskDecline("handle-1", "no GPU")),
         (exited(1, b"out", b"line\nlast words\n"), TaskFail("handle-1", "line\nlast words")),
         (exited(-9), TaskFail("handle-1", "ended by signal 9")),
         (exited(3), TaskFail("handle-1", "exit code 3")),
         (
             Finished(Ending.OUTPUT_TOO_LARGE, 0, b"", b""),
-            TaskFail("handle-1", "its output is too large"),
+            TaskFail(
+                "handle-1",
+                "its output is too large: over 64 MiB, so write it elsewhere and say where",
+            ),
         ),
-        (LocalError("command_not_found", "no cmd", "install it"), TaskRelease("handle-1")),
+        (LocalError("command_not_found", "no cmd", "x"), TaskDecline("handle-1", "no cmd")),
     ],
 )
 async def test_end_of_the_command_is_said(
     finished: Finished | LocalError,
-    expected: TaskRelease | TaskFail,
+    expected: TaskDecline | TaskFail,
     tmp_path: Path,
     clock: trio.testing.MockClock,
 ) -> None:
@@ -243,10 +249,8 @@ async def test_end_of_the_command_is_said(
         await node.until(lambda: len(written(node)) == 2)
         said = written(node)[1]
         assert type(said) is type(expected)
-        assert (said.handle, getattr(said, "error", "")) == (
-            expected.handle,
-            getattr(expected, "error", ""),
-        )
+        for field_ in ("handle", "error", "reason"):
+            assert getattr(said, field_, None) == getattr(expected, field_, None)
 
 
 async def test_output_that_the_node_refuses_is_a_failure(
@@ -257,6 +261,52 @@ async def test_output_that_the_node_refuses_is_a_failure(
     async with fake_node(tmp_path, answers) as node, working(tmp_path, exited(0, b"x" * 700)):
         await node.until(lambda: bool(node.asked(TaskFail)))
         assert node.asked(TaskFail)[0].error == "700 bytes; give a reference"
+
+
+async def test_what_is_done_is_said_again_until_the_disk_of_the_node_takes_it(
+    tmp_path: Path, clock: trio.testing.MockClock
+) -> None:
+    del clock
+    full = [refusing("not_durable", "no space", "free some")] * 3
+
+    def complete(command: Command) -> Any:  # noqa: ANN401  as the scripted node answers
+        return full.pop()(command) if full else {"task": "1-2-aa", "copies": 2}
+
+    async with (
+        fake_node(tmp_path, script(TaskComplete=complete)) as node,
+        working(tmp_path, exited(0, b"x")) as bench,
+    ):
+        await bench.until(lambda: len(bench.said) == 2)
+        assert len(node.asked(TaskComplete)) == 4
+        assert len({each.request_id for each in node.asked(TaskComplete)}) == 1
+    assert bench.said[0] == "task.complete: no space; free some"
+    assert bench.said[1].startswith("completed")
+
+
+async def test_a_full_disk_holds_nobody_up_who_is_to_end(
+    tmp_path: Path, clock: trio.testing.MockClock
+) -> None:
+    del clock
+    answers = script(TaskComplete=refusing("not_durable"), TaskDecline=refusing("not_durable"))
+    async with fake_node(tmp_path, answers) as node, working(tmp_path, exited(0, b"x")) as bench:
+        await node.until(lambda: bool(node.asked(TaskComplete)))
+        bench.worker.drain()
+        with trio.fail_after(10 * NODE_LOST_S):
+            await bench.ended.wait()
+
+
+async def test_a_claim_on_which_nothing_can_be_done_is_not_kept(
+    tmp_path: Path, clock: trio.testing.MockClock
+) -> None:
+    del clock
+    answers = script(TaskStart=refusing("table_full", "no room"))
+    async with fake_node(tmp_path, answers) as node, working(tmp_path):
+        await node.until(lambda: bool(node.asked(TaskDecline)))
+        assert node.asked(TaskDecline)[0].reason == "no room"
+    answers = script(TaskStart=refusing("claim_lost"))
+    async with fake_node(tmp_path, answers) as node, working(tmp_path):
+        await node.until(lambda: len(node.asked(TaskClaim)) == 2)
+        assert not node.asked(TaskDecline)
 
 
 async def test_large_payload_and_output_travel_as_blobs(
@@ -279,6 +329,27 @@ async def test_large_payload_and_output_travel_as_blobs(
         assert bench.runner.inputs == [data]
         assert node.asked(TaskComplete)[0].blob == digest_of(output)
         assert not node.asked(TaskComplete)[0].output
+
+
+async def test_a_large_output_is_stored_again_after_a_refusal_or_a_broken_connection(
+    tmp_path: Path, clock: trio.testing.MockClock
+) -> None:
+    del clock
+    output = b"o" * 800
+    troubles = ["blob_disk", "blob_busy"]
+
+    def put(command: BlobPut) -> dict[str, Any] | None:
+        if troubles:
+            refusing(troubles.pop())(command)
+        return {"stored": len(output) if command.data else 0, "complete": bool(command.data)}
+
+    async with working(tmp_path, exited(0, output)):
+        async with fake_node(tmp_path, script(BlobPut=lambda _: None)) as node:
+            await node.until(lambda: bool(node.asked(BlobPut)))
+        async with fake_node(tmp_path, script(BlobPut=put)) as node:
+            await node.until(lambda: bool(node.asked(TaskComplete)))
+            assert node.asked(TaskComplete)[0].blob == digest_of(output)
+    assert not troubles
 
 
 async def test_a_large_checkpoint_comes_and_goes_as_a_blob_and_a_larger_one_is_told(
@@ -556,7 +627,7 @@ async def test_crashes_in_a_row_are_backed_off_until_one_goes_well(
     monkeypatch.setattr(worker, "CRASH_S", 1e9)
     monkeypatch.setattr(worker, "PAUSE_HIGH_S", 5.0)
     pauses = [0, 0, 1, 2, 4, 5, 5]
-    ends = [*[exited(1)] * len(pauses), exited(0), exited(1)]
+    ends = [exited(75), *[exited(1)] * (len(pauses) - 1), exited(0), exited(1)]
     hand_out, asked, enough = claims(*[b""] * len(ends)), list[float](), trio.Event()
 
     def answer(command: Command) -> Any:  # noqa: ANN401  as the scripted node answers
