@@ -5,7 +5,18 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.bench import blobs, calls, claims, cost, figures, garbage, peers, simulator, soak
+from tests.bench import (
+    blobs,
+    calls,
+    claims,
+    cost,
+    figures,
+    garbage,
+    peers,
+    removal,
+    simulator,
+    soak,
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -17,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     blobs.add_options(commands.add_parser("blobs", help="large results between two real nodes"))
     simulator.add_options(commands.add_parser("simulator", help="how fast virtual time passes"))
     garbage.add_options(commands.add_parser("garbage", help="many tasks through nodes that forget"))
+    removal.add_options(commands.add_parser("removal", help="the longest turn of a removal"))
     soak.add_options(commands.add_parser("soak", help="simulated hours: false deaths, detection"))
     figures.add_options(commands.add_parser("figures", help="what membership is to reach"))
     costs = commands.add_parser("cost", help="what a node costs as the mesh grows")

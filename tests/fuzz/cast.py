@@ -253,7 +253,7 @@ def sample_facts() -> list[tuple[Author, Fact]]:
         (admin.author, Revocation(stranger, 0, FactId(spec_id), CREATED_S, "stolen")),
         (people.root, Revocation(stranger, 1, None, CREATED_S, "")),
         (people.root, Rotation(root_key, bytes(32), FactId(spec_id), CREATED_S)),
-        (admin.author, StandingPage(FactId(spec_id), (spec_id[:16], claim_id[:16]))),
+        (admin.author, StandingPage(FactId(spec_id), ((spec_id[:16], claim_id[:16]),))),
     ]
     over: list[tuple[Author, Fact]] = [
         (member.author, Forget(member.author.id, BOOT, (0, 9, 1, 3))),

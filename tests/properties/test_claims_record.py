@@ -489,7 +489,10 @@ def test_what_is_withdrawn_was_never_there(
     for item in left:
         put(without, item)
     before = {task: table.record(task) for task in table.tasks()}
-    touched = table.withdraw(gone)
+    words = [item for item in items if isinstance(item, Verified) and item.id in gone]
+    touched = table.withdraw(words)
+    evidence = {id_: None for id_ in proofs if id_ in gone}
+    touched += table.withdraw_evidence(evidence, table.tasks())
     tasks = list(table.tasks())
     assert sorted(tasks) == sorted(without.tasks())
     for task, record in before.items():

@@ -3,8 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.core.claims.forgotten import Forget, check_forget, steps_of
-from mesh.core.claims.garbage import BLOCK, HOLES_MAX, pages_of
+from mesh.core.claims.forgotten import BLOCK, HOLES_MAX, Forget, check_forget, pages_of, steps_of
 from mesh.core.identity import Boot, NodeId
 from mesh.core.lattice.interval_set import IntervalSet
 

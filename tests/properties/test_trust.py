@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.core.errors import LocalError, RemoteError
-from mesh.core.identity import PublicKey
+from mesh.core.identity import FactId, PublicKey
 from mesh.core.trust.records import Admin, Certificate, Genesis
+from mesh.core.trust.standing import cut_and_sort
 from mesh.core.trust.tickets import parse_ticket
 from mesh.core.trust.trust import Trust
 from mesh.core.wire.envelope import Verified
@@ -18,6 +19,7 @@ from tests.unit.core.trust.test_removal import STAGE as REMOVAL_STAGE
 from tests.unit.core.trust.test_removal import every_kind
 
 NAMES = ("a", "b", "c", "d", "root")
+ID = st.binary(min_size=32, max_size=32)
 KEYS = {name: public_key_of(name) for name in NAMES}
 
 
@@ -110,10 +112,15 @@ def test_more_records_never_take_anything_away(data: st.DataObject, is_open: boo
 @settings(deadline=None)
 @given(data=st.data())
 def test_taking_back_is_a_function_of_the_set_too(data: st.DataObject) -> None:
-    pool = every_kind()
+    pool, sheets = every_kind(), tuple(REMOVAL_STAGE.sheets)
     records = [pool[at] for at in data.draw(st.lists(st.integers(0, len(pool) - 1), max_size=30))]
     first = trust_of(REMOVAL_STAGE, records)
-    second = trust_of(REMOVAL_STAGE, data.draw(st.permutations(records)))
+    second = Trust(REMOVAL_STAGE.mesh)
+    for record in data.draw(st.permutations(records)):
+        second.accept(record)
+        second.accept_sheets(data.draw(st.lists(st.sampled_from(sheets))))
+    for trust in (first, second):
+        REMOVAL_STAGE.fetch(trust)
     assert first.records() == second.records()
     assert first.ranks == second.ranks
     for name in (*NAMES, "e", "s", "t"):
@@ -122,6 +129,37 @@ def test_taking_back_is_a_function_of_the_set_too(data: st.DataObject) -> None:
         assert first.is_admin(key) == second.is_admin(key)
         assert first.revocations_of(key) == second.revocations_of(key)
         assert not (first.is_member(key) and first.revocations_of(key))
+        for record in pool:
+            for is_new in (False, True):
+                stands = first.counts(key, record.id, is_new=is_new)
+                assert stands == second.counts(key, record.id, is_new=is_new)
+
+
+@settings(deadline=None, max_examples=50)
+@given(data=st.data())
+def test_what_stands_of_a_removed_key_is_what_was_listed(data: st.DataObject) -> None:
+    """However pages, sheets and the revocation come, and whatever the key signs afterwards."""
+    ids = [FactId(bytes(one)) for one in data.draw(st.sets(ID, max_size=200).map(sorted))]
+    listed = [id_ for id_ in ids if data.draw(st.booleans())]
+    stage = Stage()
+    pages = stage.pages("a", listed)
+    said = [stage.certificate("b"), *pages, stage.revocation("b", pages=pages)]
+    trust = stage.trust()
+    for record in data.draw(st.permutations(said)):
+        trust.accept(record)
+        held = [id_ for id_ in ids if data.draw(st.booleans())]
+        for standing in trust.ranks.listed.get(KEYS["b"], ()):
+            if standing is not None:
+                trust.accept_sheets(standing.written_from(cut_and_sort(held)))
+        for id_ in ids:
+            if trust.revocations_of(KEYS["b"]) and trust.counts(KEYS["b"], id_, is_new=True):
+                assert id_ in listed, "nothing new is taken that is not known to stand"
+            if not trust.counts(KEYS["b"], id_, is_new=False):
+                assert id_ not in listed or not trust.is_known(KEYS["b"])
+    stage.fetch(trust)
+    for id_ in (*ids, FactId(b"dated back".ljust(32))):
+        for is_new in (False, True):
+            assert trust.counts(KEYS["b"], id_, is_new=is_new) == (id_ in listed)
 
 
 @settings(deadline=None)

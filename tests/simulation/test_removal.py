@@ -1,6 +1,8 @@
 """How nodes are taken out of a mesh: everywhere, for good, and with what they have said."""
 
 import random
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,11 +13,13 @@ from mesh.core.params import params_for
 from mesh.core.snapshot import Status, TaskState
 from mesh.core.trust.records import Certificate, Revocation
 from mesh.core.trust_commands import TrustRemove
+from mesh.core.wire.envelope import Verified
 from mesh.sim.host import HostState
 from mesh.sim.network import Loss
 from mesh.sim.population import Population
 from mesh.sim.scenario import Mesh, Refused
 from mesh.sim.world import World
+from tests.simulation.busy import past_of, remember
 from tests.simulation.conftest import MeshOf
 from tests.simulation.hunting import Liar, is_state, member_at
 
@@ -217,3 +221,87 @@ def test_nobody_but_an_admin_can_take_a_key_back(meshes: MeshOf) -> None:
     mesh.run(s=5)
     assert len(mesh.running()) == len(mesh.names)
     assert mesh.everyone_sees_everyone()
+
+
+PAST = 30_720
+"""Facts of the removed node: more than anybody would want to list one by one."""
+
+
+def long_past(mesh: Mesh, facts: int, per_task: int = 32) -> list[Verified[Any]]:
+    """Let everybody hold many facts of "busy"; return them."""
+    past = past_of(member_at(mesh, "busy"), facts, per_task=per_task)
+    for person in mesh.running():
+        if person.name != "busy":
+            remember(member_at(mesh, person.name), past)
+    return past
+
+
+def all_judged(mesh: Mesh, standing: list[Verified[Any]]) -> bool:
+    """Whether every running node holds just these facts about tasks, and is done with judging."""
+    ids = tuple(sorted(fact.id for fact in standing))
+    members = [member_at(mesh, person.name) for person in mesh.running()]
+    return all(
+        member.trust.revoked()
+        and not member.trust.wanted_sheets()
+        and not member.removals.is_judging
+        and member.gossip.ids(Family.TASKS) == ids
+        for member in members
+    )
+
+
+def test_a_node_with_a_long_past_is_removed_and_its_work_stands() -> None:
+    world = World(1, params_for("lan"), Population())
+    mesh = Mesh(world, [*"abcdefghi", "busy"])
+    world.observers.clear()
+    for name in mesh.names:
+        world.start(name)
+    world.run(5.0)
+    busy = member_at(mesh, "busy")
+    past = long_past(mesh, PAST)
+    unheard = past_of(busy, 4, first=1_000_000)
+    # b lacks a few of them, and c has heard what the remover has not.
+    b, c = member_at(mesh, "b"), member_at(mesh, "c")
+    b.gossip.forget(Family.TASKS, [verified.id for verified in past[100:110]])
+    b.table.withdraw(past[100:110])
+    remember(c, unheard)
+    world.add_rule(Loss(random.Random(1), FAR_LOSS))
+    world.hosts["busy"].retired = True
+    mesh.kill("busy")
+    assert remove(mesh, "busy")["standing"] == len(past)
+    took = mesh.run_until(lambda: all_judged(mesh, past), LIMIT_S)
+    members = [member_at(mesh, name) for name in "abcdefghi"]
+    sheets = [member.sheets.received for member in members]
+    print(f"judged everywhere after {took:.1f} s; sheets that were sent: {sheets}")
+    assert took < LIMIT_S
+    assert sum(sheets) < 30, "who holds the same facts needs nothing but the pages"
+
+    backdated = busy.author.sign([replace(past[2].fact, number=9999)])[0]
+    for liar in "cd":
+        said = (backdated.signed, *(fact.signed for fact in unheard))
+        Liar(mesh, liar).say_to("abefghi", *said, for_s=1.0)
+    assert all_judged(mesh, past), "what is dated back, or was not heard, counts nowhere"
+
+
+def test_a_late_joiner_holds_the_same_of_a_node_with_a_long_past() -> None:
+    world = World(1, params_for("lan"), Population())
+    mesh = Mesh(world, [*"abc", "busy", "late"])
+    world.observers.clear()
+    for name in mesh.names[:-1]:
+        world.start(name)
+    world.run(5.0)
+    past = long_past(mesh, 4000)
+    world.hosts["busy"].retired = True
+    mesh.kill("busy")
+    remove(mesh, "busy")
+    mesh.run_until(lambda: all_judged(mesh, past), LIMIT_S)
+    world.start("late")
+    mesh.run(s=1.0)
+    took = mesh.run_until(lambda: all_judged(mesh, past), 30)
+    received = member_at(mesh, "late").sheets.received
+    print(f"a late joiner holds the same after {1 + took:.1f} s; sheets that were sent: {received}")
+    assert received <= 4000 // 64 + 1 + 56, "each about once"
+    # The lists are on its disk: when it starts again it need ask nobody.
+    mesh.restart("late")
+    mesh.run(s=2.0)
+    assert all_judged(mesh, past)
+    assert member_at(mesh, "late").sheets.received == 0

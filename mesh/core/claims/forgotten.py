@@ -23,6 +23,10 @@ RUNS_MAX = 128
 EXCEPTIONS_MAX = 32
 FORGETS_MAX = 1024
 """Facts of one author that no others of it cover: so many boots, or blocks of tasks, still open."""
+BLOCK = 256
+"""Numbers that one fact speaks of where many tasks are still open; it always fits a datagram."""
+HOLES_MAX = 127
+"""Open tasks that the fact about everything before may leave out."""
 BOTTOM = Boot(0)
 NUMBER_HIGH = (1 << 32) - 1
 Dot = tuple[int, int]
@@ -79,6 +83,28 @@ def steps_of(numbers: IntervalSet) -> tuple[int, ...]:
         steps += [first - at, last - first + 1]
         at = last + 1
     return tuple(steps)
+
+
+def pages_of(numbers: IntervalSet) -> list[IntervalSet]:
+    """Cut a set into parts that one fact can say each, so that later ones cover earlier ones.
+
+    The first is as long as it can be with few holes, and only ever grows; behind it each block of
+    numbers has a part of its own, until the first one swallows it.
+    """
+    runs = list(numbers.runs())
+    if not runs:
+        return []
+    blocks = runs[-1][1] // BLOCK + 1
+    low, high = 0, blocks
+    while low < high:
+        middle = (low + high + 1) // 2
+        if middle * BLOCK - len(numbers.within(0, middle * BLOCK - 1)) <= HOLES_MAX:
+            low = middle
+        else:
+            high = middle - 1
+    first = numbers.within(0, low * BLOCK - 1) if low else IntervalSet()
+    rest = (numbers.within(at * BLOCK, (at + 1) * BLOCK - 1) for at in range(low, blocks))
+    return [page for page in (first, *rest) if page.run_count]
 
 
 def check_forget(fact: AnyForget) -> None:
@@ -226,3 +252,17 @@ class Forgotten:
             and other.author == verified.author
             and mine.covers(other.fact)
         ]
+
+    def withdraw(self, gone: Iterable[Verified[Any]]) -> None:
+        """Let facts go that count no more: what no other one says is black no longer."""
+        touched: dict[NodeId, None] = {}
+        for verified in gone:
+            creator, author = verified.fact.creator, verified.author
+            if self._facts.get(creator, {}).pop(verified.id, None) is not None:
+                self._counts[author] -= 1
+                touched[creator] = None
+        for creator in touched:
+            black = Blackened()
+            for verified in self._facts[creator].values():
+                black = black.join(blackened_by(verified.fact))
+            self._creators[creator] = black

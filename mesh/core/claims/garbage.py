@@ -25,6 +25,7 @@ from mesh.core.claims.forgotten import (
     ForgetBoots,
     check_forget,
     dot_of,
+    pages_of,
     steps_of,
 )
 from mesh.core.claims.keyed import UNTIL_HIGH_S, ForgetKey, check_forget_key
@@ -42,10 +43,6 @@ from mesh.core.lattice.interval_set import IntervalSet
 from mesh.core.snapshot import Status
 from mesh.core.wire.envelope import Verified
 
-BLOCK = 256
-"""Numbers that one fact speaks of where many tasks are still open; it always fits a datagram."""
-HOLES_MAX = 127
-"""Open tasks that the fact about everything before may leave out."""
 SWEEP_TASKS_MAX = 20_000
 """Forgotten in one turn: some 100 ms for whoever has to let go of them."""
 UNPROVEN_MAX = 1024
@@ -157,9 +154,30 @@ class Garbage:
         if table.record(task) is not None:
             self._black[task] = None
 
+    def withdraw(self, gone: Iterable[Verified[Any]]) -> None:
+        """Some facts count nowhere any more: what they alone say is black no longer.
+
+        What this node has dropped for their sake comes back from whoever still has it.
+        """
+        table, dots = self.ledger.parts.table, []
+        keys: dict[FactId, TaskId] = {}
+        for verified in gone:
+            self._unproven.pop(verified.id, None)
+            if isinstance(verified.fact, ForgetKey):
+                keys[verified.id] = verified.fact.task(table.mesh)
+            elif isinstance(verified.fact, AnyForget):
+                dots.append(verified)
+        table.forgotten.withdraw(dots)
+        table.forgotten.keyed.withdraw(keys)
+        self._black = {task: None for task in self._black if task in table.forgotten}
+
     def recheck(self, now: Now) -> None:
         """The set of admins has changed."""
-        unproven, self._unproven = self._unproven, {}
+        black = self.ledger.parts.table.forgotten
+        held = [fact for creator in black.creators() for fact in black.facts(creator)]
+        unfounded = [verified for verified in held if not self._counts(verified)]
+        self.withdraw(unfounded)
+        unproven, self._unproven = self._unproven, {fact.id: fact for fact in unfounded}
         for verified in unproven.values():
             self._take(now, verified)
 
@@ -460,25 +478,3 @@ class Garbage:
             "forgotten_keys": len(forgotten_.keyed),
             "set_aside": len(self.aside),
         }
-
-
-def pages_of(numbers: IntervalSet) -> list[IntervalSet]:
-    """Cut a set into parts that one fact can say each, so that later ones cover earlier ones.
-
-    The first is as long as it can be with few holes, and only ever grows; behind it each block of
-    numbers has a part of its own, until the first one swallows it.
-    """
-    runs = list(numbers.runs())
-    if not runs:
-        return []
-    blocks = runs[-1][1] // BLOCK + 1
-    low, high = 0, blocks
-    while low < high:
-        middle = (low + high + 1) // 2
-        if middle * BLOCK - len(numbers.within(0, middle * BLOCK - 1)) <= HOLES_MAX:
-            low = middle
-        else:
-            high = middle - 1
-    first = numbers.within(0, low * BLOCK - 1) if low else IntervalSet()
-    rest = (numbers.within(at * BLOCK, (at + 1) * BLOCK - 1) for at in range(low, blocks))
-    return [page for page in (first, *rest) if page.run_count]

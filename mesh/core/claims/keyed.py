@@ -11,6 +11,7 @@ Anybody may say it. Whoever knows a key can end its task anyhow, by a spec and a
 """
 
 import heapq
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -92,6 +93,21 @@ class Keyed:
         author = known.pop(id_).author
         if not known:
             del self._tasks[task]
+        self._uncount(author)
+
+    def _uncount(self, author: NodeId) -> None:
         left = self._counts.pop(author) - 1
         if left:
             self._counts[author] = left
+
+    def withdraw(self, gone: Mapping[FactId, TaskId]) -> None:
+        """Let stones fall whose authors count no more."""
+        for id_, task in gone.items():
+            known = self._tasks.get(task, {})
+            if id_ in known:
+                self._uncount(known.pop(id_).author)
+                if not known:
+                    del self._tasks[task]
+        if gone:
+            self._by_end = [entry for entry in self._by_end if entry[2] not in gone]
+            heapq.heapify(self._by_end)

@@ -4,7 +4,7 @@ Adding a fact only files it and marks its task; records and indexes are brought 
 somebody asks. What a fact adds up to with others is decided in `record.derive` alone.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from mesh.core.claims.exchange_facts import Release
@@ -22,6 +22,11 @@ from mesh.core.wire.envelope import Verified
 
 def _reason(verified: Verified[Any]) -> FactId | None:
     return verified.fact.because if isinstance(verified.fact, Claim) else None
+
+
+def _cites(verified: Verified[Any], gone: Mapping[FactId, None]) -> bool:
+    fact = verified.fact
+    return isinstance(fact, Claim) and (fact.because in gone or fact.presence in gone)
 
 
 class _Entry:
@@ -108,32 +113,49 @@ class Table:
         """Return the evidence with this id, when it is held."""
         return self._evidence.get(id_)
 
-    def recheck_admins(self) -> tuple[TaskId, ...]:
-        """Read cancels and releases again after the set of admins has changed.
+    def with_cancels(self) -> tuple[TaskId, ...]:
+        """Return the tasks with a word that counts or not by its author's rank."""
+        return tuple(self._with_cancels)
 
-        Returns the tasks that it changed.
-        """
+    def recheck(self, tasks: Iterable[TaskId]) -> list[TaskId]:
+        """Read tasks again after the set of admins has changed; return those that it changed."""
         changed = []
-        for task in self._with_cancels:
+        for task in tasks:
+            entry = self._entries.get(task)
+            if entry is None:
+                continue
             before = self.record(task)
-            self._mark(self._entries[task])
+            self._mark(entry)
             if self.record(task) != before:
                 changed.append(task)
-        return tuple(changed)
+        return changed
 
-    def withdraw(self, gone: Mapping[FactId, None]) -> tuple[TaskId, ...]:
-        """Let go of facts and evidence whose authors count no more; return the tasks touched.
+    def withdraw(self, gone: Iterable[Verified[Any]]) -> list[TaskId]:
+        """Let go of facts whose authors count no more; return the tasks touched.
 
         What others have said stays, and waits again for what it cites.
         """
+        by_task: dict[TaskId, dict[FactId, None]] = {}
+        for verified in gone:
+            by_task.setdefault(verified.fact.task, {})[verified.id] = None
+        for task, ids in by_task.items():
+            if task in self._entries:
+                self._withdraw_from(self._entries[task], ids)
+        return list(by_task)
+
+    def withdraw_evidence(
+        self, gone: Mapping[FactId, None], tasks: Iterable[TaskId]
+    ) -> list[TaskId]:
+        """Let go of evidence; return those of these tasks that cite it."""
         for id_ in gone:
             self._evidence.pop(id_, None)
         touched = []
-        for task, entry in tuple(self._entries.items()):
-            if any(fact.id in gone or _reason(fact) in gone for fact in entry.facts):
+        for task in tasks:
+            entry = self._entries.get(task)
+            if entry is not None and any(_cites(fact, gone) for fact in entry.facts):
                 touched.append(task)
-                self._withdraw_from(entry, gone)
-        return tuple(touched)
+                self._withdraw_from(entry, {})
+        return touched
 
     def _withdraw_from(self, entry: _Entry, gone: Mapping[FactId, None]) -> None:
         task = entry.facts.task
@@ -146,7 +168,10 @@ class Table:
         entry.facts = TaskFacts(task, [v for v in entry.facts if v.id not in gone])
         for verified in entry.facts:
             missing = entry.facts.missing(verified, self._evidence)
-            if missing and not self._held_back.waits(verified.id):
+            if missing and self._held_back.waits(verified.id):
+                # It may wait for more than before.
+                self._held_back.release(verified)
+            if missing:
                 self._held_back.hold(verified, missing)
         self._mark(entry)
         if not len(entry.facts):

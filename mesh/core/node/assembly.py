@@ -23,12 +23,13 @@ from mesh.core.membership.membership import Membership, MembershipParts, OwnPres
 from mesh.core.membership.twins import newest_boot
 from mesh.core.node.bulk import Bulk
 from mesh.core.node.participant import Participant, evidence_of
-from mesh.core.node.removals import Removals
+from mesh.core.node.removals import SHEET_ROW, Removals
 from mesh.core.node.setup import NodeSetup, Rows
 from mesh.core.node.transport import Transport
 from mesh.core.outbox import Outbox
 from mesh.core.params import Params, params_for
 from mesh.core.trust.records import TRUST_CONTEXTS, Genesis, mesh_id_of
+from mesh.core.trust.sheets import SheetExchange
 from mesh.core.trust.trust import Trust
 from mesh.core.wire.codec import unpack_untrusted
 from mesh.core.wire.envelope import (
@@ -100,11 +101,19 @@ def assemble(
     silent_s = SILENT_QUIET_TIMES * params.membership.edge_quiet_s
     participant.transport = Transport(links, membership, params.links, own_facts, silent_s)
     participant.bulk = Bulk(links, params.links, rng, stream_ids)
-    participant.removals = Removals(
-        author.public_key, trust, gossip, membership, table, participant.bulk, outbox
-    )
     participant.blobs = Blobs(params.blobs, outbox, membership.alive)
     participant.desk = _desk(setup, participant)
+    participant.removals = removals = Removals(
+        author.public_key,
+        trust,
+        gossip,
+        membership,
+        table,
+        participant.bulk,
+        outbox,
+        participant.desk.garbage.withdraw,
+    )
+    participant.sheets = SheetExchange(trust, outbox, rng, membership.alive, removals.take_sheets)
     return participant
 
 
@@ -138,10 +147,13 @@ def restore(participant: Participant, rows: Rows, now: Now) -> None:
         except RemoteError as error:
             participant.refuse(error)
             participant.transport.count("refused_on_load")
+    participant.trust.accept_sheets(rows.get(SHEET_ROW, {}).values())
     for record in participant.trust.records():
         participant.gossip.restore(Family.MEMBERS, record)
     participant.desk.restore(rows)
     participant.removals.apply(now)
+    participant.removals.judge_to_the_end(now)
+    participant.sheets.want(now.instant)
 
 
 _PLACES = {context: place for place, context in enumerate(TRUST_CONTEXTS)}

@@ -19,7 +19,7 @@ from mesh.core.node.admissions import Admissions
 from mesh.core.node.participant import Participant
 from mesh.core.trust.applicants import ID_DIGITS_MIN
 from mesh.core.trust.records import NOTE_BYTES_MAX, Admin, Revocation, Rotation, Scope
-from mesh.core.trust.standing import FACTS_PER_LIST_MAX, write_pages
+from mesh.core.trust.standing import FACTS_PER_LIST_MAX, write_list
 from mesh.core.trust_commands import (
     AdmissionCommand,
     RankCommand,
@@ -231,11 +231,12 @@ class Authority:
                 f"{len(standing)} facts of that node are known: too many to list",
                 "remove it with --discard: nothing that it has said counts then",
             )
-        pages = write_pages(signer, standing)
+        pages, sheets = write_list(signer, standing)
         first = pages[0].id if pages else None
         revoked_s = max(0, int(now.wall))
         revocation = Revocation(revoked.key, revoked.scope, first, revoked_s, note)
         self._publish(now, [*pages, *signer.sign([revocation])])
+        self.participant.removals.take_sheets(sheets)
 
     def _facts_of(self, key: PublicKey) -> tuple[FactId, ...]:
         """Return what is known here of the words of a key, about tasks and as an admin."""
@@ -308,7 +309,7 @@ class Authority:
         following, rows = roots.rotated(root.key, self.admissions.setup.rng)
         promised = root_key_hash(participant.author.suite.public_key(following))
         former = trust.root_key
-        pages = write_pages(root, self._records_of(former))
+        pages, sheets = write_list(root, self._records_of(former))
         first = pages[0].id if pages else None
         rotation = Rotation(former, promised, first, max(0, int(now.wall)))
         try:
@@ -317,4 +318,5 @@ class Authority:
         except LocalError:
             roots.now, roots.next = kept
             raise
+        participant.removals.take_sheets(sheets)
         return {"next": spell_key(following), **self._root_shown()}, rows

@@ -34,11 +34,13 @@ from mesh.core.outbox import Outbox
 from mesh.core.params import Params
 from mesh.core.snapshot import Status
 from mesh.core.trust.records import TRUST_CONTEXTS, Revocation
+from mesh.core.trust.sheets import SheetExchange
 from mesh.core.trust.trust import Trust
 from mesh.core.wire.envelope import Author, Contexts, SignedFact, Verified, Verifier
 
 GOSSIP_KINDS = range(20, 50)
 BLOB_KINDS = range(60, 70)
+SHEET_KINDS = range(70, 80)
 MEMBER_CONTEXTS: Contexts = TRUST_CONTEXTS | MEMBERSHIP_CONTEXTS
 EVIDENCE_CONTEXTS: Contexts = {
     kind.CONTEXT: kind for kind in (Presence, Verdict, Leave, Revocation)
@@ -91,6 +93,7 @@ class Participant:
     bulk: Bulk = field(init=False)
     blobs: Blobs = field(init=False)
     removals: Removals = field(init=False)
+    sheets: SheetExchange = field(init=False)
     strikes: dict[NodeId, Strikes] = field(default_factory=dict)
     advertised: Instant = Instant(float("-inf"))
     kinds: tuple[str, ...] = ()
@@ -319,6 +322,8 @@ class Participant:
             self.gossip.handle_message(now, peer, kind, body)
         elif kind in BLOB_KINDS:
             self.blobs.handle_message(now, peer, kind, body)
+        elif kind in SHEET_KINDS:
+            self.sheets.handle_message(now.instant, peer, kind, body)
         elif kind == Relay.KIND:
             return self.transport.pass_on(now, peer, Relay.decode_untrusted(body))
         elif kind == Relayed.KIND:
@@ -421,10 +426,16 @@ class Participant:
 
     def _judge_again(self, now: Now) -> None:
         """Ranks have changed: somebody may take part no more, or have another say."""
-        touched = self.removals.apply(now)
-        self.desk.garbage.recheck(now)
-        self.desk.handle_changed(now, (*touched, *self.table.recheck_admins()))
-        self.desk.handle_members_changed(now)
+        if self.removals.apply(now):
+            self.desk.garbage.recheck(now)
+            self.desk.handle_members_changed(now)
+        self._judge_more(now)
+
+    def _judge_more(self, now: Now) -> None:
+        """Judge some of what is held; what is still wanted when all is judged is asked for."""
+        self.desk.handle_changed(now, self.removals.judge(now))
+        if not self.removals.is_judging:
+            self.sheets.want(now.instant)
 
     def _advertise(self, now: Now) -> None:
         kinds = self.desk.waiting_kinds()
@@ -446,6 +457,10 @@ class Participant:
     def handle_timeout(self, now: Now) -> list[Effect]:
         """Let every part whose time has come act."""
         instant = now.instant
+        if self.removals.next_deadline() <= instant:
+            self._judge_more(now)
+        if self.sheets.next_deadline() <= instant:
+            self.sheets.handle_timeout(instant)
         for part in (self.membership, self.gossip, self.desk, self.blobs):
             if part.next_deadline() <= instant:
                 part.handle_timeout(now)
@@ -461,6 +476,8 @@ class Participant:
             self.desk.next_deadline(),
             self.blobs.next_deadline(),
             self.bulk.next_deadline(),
+            self.removals.next_deadline(),
+            self.sheets.next_deadline(),
         )
         if self.desk.waiting_kinds() != self.kinds:
             return min(deadline, self._advertise_at())

@@ -13,10 +13,11 @@ from typing import Any
 from mesh.core.crypto.keys import root_key_hash
 from mesh.core.identity import FactId, PublicKey
 from mesh.core.trust.records import Admin, Genesis, Revocation, Rotation, Scope, StandingPage
-from mesh.core.trust.standing import Standing, is_listed, read_pages
+from mesh.core.trust.standing import AnyStanding, Standing, is_listed, read_pages
 from mesh.core.wire.envelope import Verified
 
 ROTATIONS_MAX = 64
+NOTHING = Standing()
 
 
 @dataclass(slots=True)
@@ -28,6 +29,19 @@ class Records:
     admins: dict[FactId, Verified[Admin]] = field(default_factory=dict)
     revocations: dict[FactId, Verified[Revocation]] = field(default_factory=dict)
     pages: dict[FactId, Verified[StandingPage]] = field(default_factory=dict)
+    sheets: dict[bytes, bytes] = field(default_factory=dict)
+    """What pages name, by digest."""
+    _whole: dict[FactId, AnyStanding] = field(default_factory=dict)
+    """Lists all of whose pages are here, by the first one: they never change again."""
+
+    def standing(self, first: FactId | None) -> AnyStanding:
+        """Return the list that begins with a page."""
+        if first is None:
+            return NOTHING
+        known = self._whole.get(first) or read_pages(first, self.pages, self.sheets)
+        if known is not None:
+            self._whole[first] = known
+        return known
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +55,9 @@ class Ranks:
     admins: Mapping[PublicKey, Verified[Admin]] = field(default_factory=dict)
     revoked: Mapping[PublicKey, tuple[Verified[Revocation], ...]] = field(default_factory=dict)
     """The revocations that count, by the key that takes part no more; each kind by id."""
-    lists: Mapping[PublicKey, tuple[Standing, ...]] = field(default_factory=dict)
+    lists: Mapping[PublicKey, tuple[AnyStanding, ...]] = field(default_factory=dict)
     """For former roots and admins: what of their records goes on counting, by every list."""
-    listed: Mapping[PublicKey, tuple[Standing, ...]] = field(default_factory=dict)
+    listed: Mapping[PublicKey, tuple[AnyStanding, ...]] = field(default_factory=dict)
     """For revoked keys: what of all their facts goes on counting, by every list."""
 
     def counts(self, author: PublicKey, id_: FactId) -> bool:
@@ -72,7 +86,7 @@ def read_ranks(records: Records) -> Ranks:
         revoked={key: tuple(found) for key, found in reading.revoked.items()},
         lists={key: tuple(found) for key, found in reading.lists.items()},
         listed={
-            key: tuple(read_pages(revocation.fact.standing, records.pages) for revocation in found)
+            key: tuple(records.standing(revocation.fact.standing) for revocation in found)
             for key, found in reading.revoked.items()
         },
     )
@@ -87,7 +101,7 @@ class _Reading:
     promised: bytes = b""
     admins: dict[PublicKey, Verified[Admin]] = field(default_factory=dict)
     revoked: dict[PublicKey, list[Verified[Revocation]]] = field(default_factory=dict)
-    lists: dict[PublicKey, list[Standing]] = field(default_factory=dict)
+    lists: dict[PublicKey, list[AnyStanding]] = field(default_factory=dict)
 
     def follow_roots(self, genesis: Verified[Genesis]) -> None:
         """From the genesis on, each root is the one that the root before it has promised."""
@@ -98,7 +112,7 @@ class _Reading:
             following = next(filter(self._is_next, rotations), None)
             if following is None:
                 break
-            self.lists[self.roots[-1]] = [self._read(following.fact.standing)]
+            self.lists[self.roots[-1]] = [self.records.standing(following.fact.standing)]
             self.roots.append(following.signed.author)
             self.promised = following.fact.next_root_hash
 
@@ -109,9 +123,6 @@ class _Reading:
             and author not in self.roots
             and root_key_hash(author) == self.promised
         )
-
-    def _read(self, first: FactId | None) -> Standing:
-        return read_pages(first, self.records.pages)
 
     def _counts(self, verified: Verified[Any]) -> bool:
         lists = self.lists.get(verified.signed.author, ())
@@ -135,7 +146,8 @@ class _Reading:
             if revocation.fact.scope == Scope.EVERYTHING:
                 self.revoked.setdefault(key, []).append(revocation)
             if key in self.admins:
-                self.lists.setdefault(key, []).append(self._read(revocation.fact.standing))
+                standing = self.records.standing(revocation.fact.standing)
+                self.lists.setdefault(key, []).append(standing)
         self.admins = {key: held for key, held in self.admins.items() if key not in self.lists}
 
     def hear_admins(self) -> None:

@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import ClassVar
 
 from mesh.core.identity import FactId, MeshId, PublicKey
-from mesh.core.wire.codec import Binary, Flag, Layout, Many, Maybe, Text, Uint
+from mesh.core.wire.codec import Binary, Flag, Group, Layout, Many, Maybe, Text, Uint
 from mesh.core.wire.envelope import Contexts, Fact
 
 
@@ -54,8 +54,9 @@ class Certificate(Fact):
 
 
 STANDING_ID_BYTES = 16
-"""What a page keeps of a fact's id: enough that nobody finds a second fact for it."""
-PAGE_IDS_MAX = 48
+"""What a sheet keeps of a fact's id: enough that nobody finds a second fact for it."""
+SHEET_DIGEST_BYTES = 16
+PAGE_SHEETS_MAX = 24
 NOTE_BYTES_MAX = 64
 
 
@@ -112,16 +113,16 @@ class Rotation(Fact):
 
 @dataclass(frozen=True, slots=True)
 class StandingPage(Fact):
-    """A page of facts that go on counting, by the first bytes of their ids, and the next page."""
+    """Names sheets of facts that go on counting, by first id and digest, and the next page."""
 
-    CONTEXT: ClassVar[str] = "standing/1"
+    CONTEXT: ClassVar[str] = "standing/2"
     URGENT: ClassVar[bool] = True
     LAYOUT: ClassVar[Layout] = (
         Maybe(Binary(32)),
-        Many(Binary(STANDING_ID_BYTES), PAGE_IDS_MAX),
+        Many(Group((Binary(STANDING_ID_BYTES), Binary(SHEET_DIGEST_BYTES))), PAGE_SHEETS_MAX),
     )
     next: FactId | None
-    ids: tuple[bytes, ...]
+    sheets: tuple[tuple[bytes, bytes], ...]
 
 
 TRUST_CONTEXTS: Contexts = {

@@ -7,7 +7,7 @@ is held as soon as that one is there. What is held only grows; what counts of it
 whenever the ranks may have changed, so two nodes with the same records give the same answers.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mesh.core.crypto.keys import check_public_key, root_key_hash
@@ -16,6 +16,7 @@ from mesh.core.identity import FactId, MeshId, NodeId, PublicKey, node_id
 from mesh.core.instants import WallTime
 from mesh.core.trust.ranks import ROTATIONS_MAX, Ranks, Records, read_ranks
 from mesh.core.trust.records import (
+    PAGE_SHEETS_MAX,
     TRUST_CONTEXTS,
     Admin,
     Certificate,
@@ -26,7 +27,7 @@ from mesh.core.trust.records import (
     StandingPage,
     mesh_id_of,
 )
-from mesh.core.trust.standing import is_listed
+from mesh.core.trust.standing import is_known_listed, is_listed, is_sheet, sheet_digest
 from mesh.core.wire.envelope import Verified
 
 ADMINS_MAX = 16
@@ -34,7 +35,8 @@ ADMIN_RECORDS_MAX = 64
 """Of former admins too."""
 CERTIFICATES_MAX = 4096
 REVOCATIONS_MAX = 4096
-PAGES_MAX = 16_384
+PAGES_MAX = 4096
+"""A list of 100,000 facts takes 66; of a page's sheets at most 24 KiB are kept."""
 SHARE_OF_ONE_AUTHOR = 4
 """One admin gets at most one in so many of the certificates, revocations and pages."""
 PENDING_MAX = 64
@@ -62,10 +64,11 @@ class Trust:
 
     def __init__(self, mesh: MeshId) -> None:
         self.mesh = mesh
-        self.version = 0
-        """Rises whenever the ranks may have changed: then facts are to be judged again."""
         self._records = Records()
-        self._ranks: Ranks | None = None
+        self._ranks = Ranks()
+        self._ranks_are_old = True
+        self._version = 0
+        self._wanted: dict[bytes, None] = {}
         self._roots: tuple[PublicKey, ...] = ()
         self._admin_keys: dict[PublicKey, None] = {}
         """Everybody whom a root has ever made admin."""
@@ -191,8 +194,7 @@ class Trust:
                 self._keys[node_id(key)] = key
             case _:
                 held.pages[id_] = verified
-        self._ranks = None
-        self.version += 1
+        self._ranks_are_old = True
         if isinstance(fact, Genesis | Rotation):
             self._roots = self.ranks.roots
 
@@ -237,10 +239,54 @@ class Trust:
 
     @property
     def ranks(self) -> Ranks:
-        """Who is root and admin, and who was."""
-        if self._ranks is None:
-            self._ranks = read_ranks(self._records)
+        """Who is root and admin, and who was; the same object until something has changed."""
+        if self._ranks_are_old:
+            self._read_ranks()
         return self._ranks
+
+    def _read_ranks(self) -> None:
+        self._ranks_are_old = False
+        ranks = read_ranks(self._records)
+        if ranks != self._ranks:
+            self._ranks = ranks
+            self._version += 1
+            self._wanted = dict.fromkeys(self._missing_sheets())
+
+    @property
+    def version(self) -> int:
+        """Rises whenever the ranks, or what is known to stand, changed: facts are judged again."""
+        if self._ranks_are_old:
+            self._read_ranks()
+        return self._version
+
+    def _missing_sheets(self) -> Iterator[bytes]:
+        for lists in (*self._ranks.lists.values(), *self._ranks.listed.values()):
+            for standing in lists:
+                yield from () if standing is None else standing.missing()
+
+    def wanted_sheets(self) -> Mapping[bytes, None]:
+        """Return the digests of the sheets that lists which count name, and that are not here."""
+        if self._ranks_are_old:
+            self._read_ranks()
+        return self._wanted
+
+    def sheet(self, digest: bytes) -> bytes | None:
+        """Return a sheet that is here."""
+        return self._records.sheets.get(digest)
+
+    def accept_sheets(self, sheets: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
+        """Take those that are wanted; return them with their digests."""
+        wanted, taken = self.wanted_sheets(), []
+        for sheet in sheets:
+            digest = sheet_digest(sheet)
+            if digest in wanted and is_sheet(sheet):
+                del self._wanted[digest]
+                self._records.sheets[digest] = sheet
+                taken.append((digest, sheet))
+        if taken:
+            self._ranks_are_old = True
+            self._version += 1
+        return taken
 
     @property
     def founded(self) -> bool:
@@ -325,7 +371,8 @@ class Trust:
         """Whether it is worth looking at what a key says; cheap."""
         ranks = self.ranks
         if public_key in ranks.revoked:
-            return public_key in ranks.lists or any(ranks.listed[public_key])
+            lists = ranks.listed[public_key]
+            return public_key in ranks.lists or any(one and one.digests for one in lists)
         return (
             public_key in self._admin_keys
             or public_key in ranks.roots
@@ -337,15 +384,14 @@ class Trust:
     def counts(self, author: PublicKey, id_: FactId, *, is_new: bool) -> bool:
         """Whether a fact that is no trust record counts, as far as its author goes.
 
-        After a revocation, what is listed does. While a page of the list is missing everything that
-        is held goes on counting, and nothing new does.
+        After a revocation, what is listed does. While the page or the sheet is missing that would
+        say so, what is held goes on counting, and nothing new does.
         """
         lists = self.ranks.listed.get(author)
         if lists is None:
             return self.is_member(author)
-        return all(
-            is_listed(standing, id_) and not (is_new and standing is None) for standing in lists
-        )
+        judge = is_known_listed if is_new else is_listed
+        return all(judge(standing, id_) for standing in lists)
 
     def link_allowed(self, public_key: PublicKey, wall: WallTime) -> bool:
         """Whether links with a key may be open now: it has a certificate that has not run out."""
@@ -401,6 +447,7 @@ class Trust:
             ("trust_certificates", len(self._certificates), CERTIFICATES_MAX),
             ("trust_revocations", len(held.revocations), REVOCATIONS_MAX),
             ("trust_pages", len(held.pages), PAGES_MAX),
+            ("trust_sheets", len(held.sheets), PAGES_MAX * PAGE_SHEETS_MAX),
             ("trust_pending", len(self._pending), PENDING_MAX),
         )
 

@@ -156,9 +156,10 @@ def test_a_new_admins_cancel_counts_from_then_on() -> None:
     for fact in (SPEC, DAN.cancel(SPEC), ANN.spec(2)):
         table.add(fact)
     assert state_of(table) is TaskState.SUBMITTED
-    assert table.recheck_admins() == ()
+    assert table.with_cancels() == (TASK,)
+    assert table.recheck(table.with_cancels()) == []
     admins[DAN.id] = None
-    assert table.recheck_admins() == (TASK,)
+    assert table.recheck(table.with_cancels()) == [TASK]
     assert state_of(table) is TaskState.CANCELED
 
 

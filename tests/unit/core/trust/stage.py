@@ -9,7 +9,7 @@ from mesh.core.identity import FactId, PublicKey
 from mesh.core.instants import Instant, Now, WallTime
 from mesh.core.trust.founding import Founded, MeshPlan, found
 from mesh.core.trust.records import Admin, Certificate, Revocation, Rotation, Scope
-from mesh.core.trust.standing import write_pages
+from mesh.core.trust.standing import write_list
 from mesh.core.trust.trust import Trust
 from mesh.core.wire.envelope import Author, Fact, Verified, Verifier, author_of
 
@@ -40,6 +40,8 @@ class Stage:
         )
         self.mesh = self.founded.mesh
         self.verifier = Verifier(SUITE, self.mesh)
+        self.sheets: list[bytes] = []
+        """Every sheet that a page made here names."""
 
     def author(self, name: str) -> Author:
         return author_of(SUITE, key_of(name), self.verifier)
@@ -55,7 +57,9 @@ class Stage:
         return self.sign(by, Certificate(public_key_of(name), int(WALL), expires_s))
 
     def pages(self, by: str, ids: Sequence[FactId]) -> list[Verified[Fact]]:
-        return write_pages(self.author(by), ids)
+        pages, sheets = write_list(self.author(by), ids)
+        self.sheets += [sheet for sheet in sheets if sheet not in self.sheets]
+        return pages
 
     def revocation(
         self,
@@ -83,4 +87,10 @@ class Stage:
     def trust(self, records: Sequence[Verified[Fact]] = ()) -> Trust:
         trust = Trust(self.mesh)
         trust.restore((*self.founded.records, *records))
+        self.fetch(trust)
         return trust
+
+    def fetch(self, trust: Trust) -> None:
+        """Let a trust have the sheets that it wants, as from its peers."""
+        while trust.accept_sheets(self.sheets):
+            pass

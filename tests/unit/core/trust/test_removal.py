@@ -9,8 +9,17 @@ import pytest
 from mesh.core.errors import Refusal, RemoteError
 from mesh.core.identity import FactId
 from mesh.core.trust.ranks import ROTATIONS_MAX, Ranks, Records, read_ranks
-from mesh.core.trust.records import PAGE_IDS_MAX, Revocation, Scope
-from mesh.core.trust.standing import PAGES_PER_LIST_MAX, read_pages, write_pages
+from mesh.core.trust.records import PAGE_SHEETS_MAX, Revocation, Scope, StandingPage
+from mesh.core.trust.standing import (
+    PAGES_PER_LIST_MAX,
+    SHEET_IDS_MAX,
+    Standing,
+    cut_and_sort,
+    is_sheet,
+    read_pages,
+    sheet_digest,
+    write_list,
+)
 from mesh.core.trust.trust import (
     ADMIN_RECORDS_MAX,
     PAGES_MAX,
@@ -101,33 +110,109 @@ def test_facts_count_where_every_list_has_them() -> None:
     assert not trust.may_speak(B)
     trust.restore(first)
     assert trust.may_speak(B)
+    assert trust.counts(B, FactId(b"h" * 32), is_new=False), "and now the sheet is"
+    assert not trust.counts(B, A_FACT, is_new=True)
+    version = trust.version
+    STAGE.fetch(trust)
+    assert trust.version > version, "then everything is to be judged again"
     assert trust.counts(B, A_FACT, is_new=True)
     assert not trust.counts(B, FactId(b"h" * 32), is_new=False)
     second = STAGE.pages("root", [ANOTHER])
     trust.restore([*second, STAGE.revocation("b", by="root", pages=second)])
+    STAGE.fetch(trust)
     assert not trust.counts(B, A_FACT, is_new=False)
     assert trust.counts(B, ANOTHER, is_new=True)
     trust.accept(STAGE.revocation("b"))
     assert not trust.counts(B, ANOTHER, is_new=False), "nothing stands"
 
 
-def test_pages_hold_many_facts_and_end_somewhere() -> None:
-    ids = [FactId(number.to_bytes(32, "little")) for number in range(2 * PAGE_IDS_MAX + 1)]
-    pages = write_pages(STAGE.author("a"), ids)
+def some_ids(count: int) -> list[FactId]:
+    """Return ids that are scattered like those of facts, the same ones each time."""
+    rng = random.Random(count)
+    return [FactId(rng.randbytes(32)) for _ in range(count)]
+
+
+def test_pages_name_many_facts_and_end_somewhere() -> None:
+    ids = some_ids(2 * PAGE_SHEETS_MAX * SHEET_IDS_MAX + 1)
+    pages, sheets = write_list(STAGE.author("a"), ids)
     held = {page.id: page for page in pages}
+    known = {sheet_digest(sheet): sheet for sheet in sheets}
     assert len(pages) == 3
-    standing = read_pages(pages[0].id, held)
+    assert all(map(is_sheet, sheets))
+    standing = read_pages(pages[0].id, held, known)
     assert standing is not None
-    assert len(standing) == len(ids)
+    assert all(standing.lists(id_) for id_ in ids)
+    assert not any(standing.lists(id_) for id_ in some_ids(100))
     del held[pages[1].id]
-    assert read_pages(pages[0].id, held) is None
-    assert read_pages(None, {}) == frozenset()
+    assert read_pages(pages[0].id, held, known) is None
+    assert read_pages(None, {}, {}) == Standing()
     chain: dict[FactId, Verified[Any]] = {}
     first = None
     for number in range(PAGES_PER_LIST_MAX + 1):
-        [page] = STAGE.author("a").sign([type(pages[0].fact)(first, (bytes([number % 256]) * 16,))])
+        entries = ((bytes([number % 256]) * 16, bytes(16)),)
+        [page] = STAGE.author("a").sign([type(pages[0].fact)(first, entries)])
         chain[page.id], first = page, page.id
-    assert read_pages(first, chain) is not None, "longer than any list may be: read to the bound"
+    whole = read_pages(first, chain, {})
+    assert whole is not None, "longer than any list may be: read to the bound"
+    assert len(whole.digests) == PAGES_PER_LIST_MAX
+
+
+def test_who_holds_the_same_facts_writes_the_sheets_and_who_does_not_lacks_only_a_few() -> None:
+    ids = some_ids(1000)
+    pages, sheets = write_list(STAGE.author("a"), ids)
+    held = {page.id: page for page in pages}
+    standing = read_pages(pages[0].id, held, {})
+    assert standing is not None
+    assert standing.written_from(cut_and_sort(reversed(ids))) == sheets
+    assert standing.written_from(cut_and_sort([])) == []
+    assert Standing().written_from(cut_and_sort(ids)) == []
+    lacks_two = cut_and_sort(ids[2:])
+    assert len(sheets) - 2 <= len(standing.written_from(lacks_two)) < len(sheets)
+    has_one_too_many = cut_and_sort([*ids, FactId(b"!" * 32)])
+    assert len(standing.written_from(has_one_too_many)) == len(sheets) - 1
+    assert standing.lists(ids[0]) is None, "no sheet is known"
+    assert standing.lists(FactId(bytes(32))) is False, "before the first sheet"
+
+
+def test_an_id_is_found_only_where_one_begins() -> None:
+    ids = [FactId(b"ab" * 8 + bytes(16)), FactId(b"ba" * 8 + bytes(16))]
+    pages, sheets = write_list(STAGE.author("a"), ids)
+    known = {sheet_digest(sheet): sheet for sheet in sheets}
+    standing = read_pages(pages[0].id, {pages[0].id: pages[0]}, known)
+    assert standing is not None
+    assert standing.lists(ids[1]) is True
+    across = sheets[0][8:24]
+    assert across in sheets[0]
+    assert standing.lists(FactId(across + bytes(16))) is False
+
+
+def test_only_sheets_that_are_wanted_are_taken() -> None:
+    pages = STAGE.pages("a", [A_FACT])
+    trust = STAGE.trust([STAGE.certificate("b")])
+    sheet = STAGE.sheets[-1]
+    assert trust.accept_sheets([sheet]) == []
+    trust.restore([*pages, STAGE.revocation("b", pages=pages)])
+    assert list(trust.wanted_sheets()) == [sheet_digest(sheet)]
+    assert trust.accept_sheets([sheet[:-1], bytes(16), sheet, sheet]) == [
+        (sheet_digest(sheet), sheet)
+    ]
+    assert not trust.wanted_sheets()
+    assert trust.sheet(sheet_digest(sheet)) == sheet
+    odd = b"x" * 17
+    page = STAGE.sign("a", StandingPage(None, ((odd[:16], sheet_digest(odd)),)))
+    trust.restore([page, STAGE.revocation("b", pages=[page])])
+    assert trust.accept_sheets([odd]) == [], "no sheet, whatever an admin says"
+
+
+def test_pages_of_a_list_that_is_not_whole_change_nothing() -> None:
+    pages, sheets = write_list(STAGE.author("a"), some_ids(2000))
+    trust = STAGE.trust([STAGE.certificate("b"), STAGE.revocation("b", pages=pages)])
+    version = trust.version
+    assert trust.accept(pages[0])
+    assert trust.version == version, "so nothing is judged again for every page"
+    assert trust.accept(pages[1])
+    assert trust.version > version
+    assert len(trust.wanted_sheets()) == len(sheets)
 
 
 def test_a_scope_that_is_none_is_refused() -> None:
@@ -257,6 +342,8 @@ def test_a_thousand_orders_give_the_same_set() -> None:
         trust = Trust(STAGE.mesh)
         for record in rng.sample(records, len(records)):
             trust.accept(record)
+            trust.accept_sheets(rng.sample(STAGE.sheets, 1))
+        STAGE.fetch(trust)
         names = ("a", "b", "c", "d", "e", "s", "t")
         answers[
             trust.records(),

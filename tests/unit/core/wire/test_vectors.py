@@ -16,7 +16,7 @@ from mesh.core.instants import Instant, Now, WallTime
 from mesh.core.trust.exchange import mesh_mark
 from mesh.core.trust.founding import MeshPlan, found
 from mesh.core.trust.records import TRUST_CONTEXTS, Admin, Certificate, mesh_id_of
-from mesh.core.trust.standing import write_pages
+from mesh.core.trust.standing import write_list
 from mesh.core.trust.tickets import Ticket, TicketBook, parse_ticket, ticket_psk, ticket_text
 from mesh.core.trust.trust import Trust
 from mesh.core.wire.envelope import (
@@ -124,6 +124,8 @@ def test_taking_a_key_back_and_the_next_root() -> None:
         verified = verifier.open_untrusted(signed, TRUST_CONTEXTS)
         assert verified.fact.encode().hex() == vector["payload"]
         assert trust.accept(verified), vector["name"]
+    sheets = [bytes.fromhex(sheet) for sheet in given["sheets"]]
+    assert [sheet for _, sheet in trust.accept_sheets(sheets)] == sheets
     joiner = SUITE.public_key(signing_key("joiner"))
     listed = [FactId(bytes.fromhex(id_)) for id_ in given["standing"]]
     assert trust.revoked() == (joiner,)
@@ -132,10 +134,11 @@ def test_taking_a_key_back_and_the_next_root() -> None:
     assert trust.root_key == SUITE.public_key(signing_key("next_root"))
     assert trust.ranks.next_root_hash.hex() == given["third_root_hash"]
     assert trust.is_admin(SUITE.public_key(signing_key("node"))), "listed by the rotation"
-    pages = write_pages(
+    pages, last = write_list(
         author_of(SUITE, signing_key("next_root"), verifier), [trust.admins()[0].id]
     )
     assert [page.signed.encode().hex() for page in pages] == [given["records"][4]["encoded"]]
+    assert [sheet.hex() for sheet in last] == given["sheets"][2:]
 
 
 def test_a_key_on_paper() -> None:
