@@ -70,6 +70,7 @@ class TaskSubmit(msgspec.Struct, tag="task.submit", frozen=True, forbid_unknown_
     """Put a task into the table; answered once it is durable on `copies` nodes.
 
     Where fewer are there, or they say nothing in time, on those: the answer tells on how many.
+    A `payload` of over 700 bytes, up to 64 KiB, is kept as a blob, as if `blob` had been given.
     """
 
     kind: Name
@@ -177,7 +178,10 @@ class TaskStart(msgspec.Struct, tag="task.start", frozen=True, forbid_unknown_fi
 
 
 class TaskComplete(msgspec.Struct, tag="task.complete", frozen=True, forbid_unknown_fields=True):
-    """The work is done; answered once the result is durable on `copies` nodes."""
+    """The work is done; answered once the result is durable on `copies` nodes.
+
+    An `output` of over 700 bytes, up to 64 KiB, is kept as a blob, as if `blob` had been given.
+    """
 
     handle: Handle
     output: Base64 = ""
@@ -212,8 +216,9 @@ class TaskCancel(msgspec.Struct, tag="task.cancel", frozen=True, forbid_unknown_
 class TaskProgress(msgspec.Struct, tag="task.progress", frozen=True, forbid_unknown_fields=True):
     """How the work goes, for everybody to see; resets the progress limit.
 
-    `checkpoint` is where a later attempt may go on from; what is over 512 bytes, up to 64 KiB, goes
-    as a blob. It is answered once on `copies` nodes. `published` is false when this word waits.
+    `checkpoint`, up to 64 KiB, is where a later attempt may go on from; over 512 bytes it is kept
+    as a blob, as if `checkpoint_blob` had been given. It is answered once on `copies` nodes.
+    `published` is false when this word waits.
     """
 
     handle: Handle
@@ -246,7 +251,8 @@ class TaskOffer(msgspec.Struct, tag="task.offer", frozen=True, forbid_unknown_fi
     """Offer a claim to another agent, or to anyone, with what it has to know.
 
     The giver stays the owner until somebody accepts. The newest offer stands; with `withdraw` none.
-    `context_blob` is of the same fields, as a JSON object of up to 64 KiB, put in with `blob.put`.
+    What the fields take beyond 700 bytes is kept as a blob. `context_blob` names one of the same
+    fields, as a JSON object of up to 64 KiB.
     """
 
     handle: Handle

@@ -12,8 +12,9 @@ from typing import IO
 import pytest
 
 from mesh.cli.demo import DemoNode
-from tests.end_to_end.processes import RealMesh
+from tests.end_to_end.processes import RealMesh, claim, submit
 from tests.end_to_end.test_command import mesh
+from tests.unit.core.blobs.pieces import content
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "write-a-worker.md"
 WORK = (sys.executable, "-m", "mesh", "work", "--grace", "1s")
@@ -126,3 +127,28 @@ def test_trio_asks_many_things_on_one_line(real_mesh: RealMesh, folder: Path) ->
     assert refused == "bad_base64"
     listed = json.loads(mesh(node, "task", "list", "--json", "--limit", "200"))["tasks"]
     assert sorted(tasks) == sorted(each["id"] for each in listed)
+
+
+def test_checkpoints_in_the_shell_of_any_size(real_mesh: RealMesh, folder: Path) -> None:
+    needs("jq")
+    (node,) = real_mesh.start(1)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    for size in (200, 40_000):
+        state = content(size)
+        (folder / "state").write_bytes(state)
+        task = submit(node)
+        handle = claim(node, task)["handle"]
+        subprocess.run(
+            ["bash", "-ec", example("bash")],
+            cwd=folder,
+            env={
+                **os.environ,
+                "PATH": path,
+                "MESH_SOCKET": str(node.socket),
+                "MESH_TASK_ID": task,
+                "MESH_TASK_HANDLE": handle,
+            },
+            timeout=60,
+            check=True,
+        )
+        assert (folder / "state.back").read_bytes() == state

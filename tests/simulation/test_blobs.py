@@ -223,6 +223,41 @@ def test_m11_a_large_checkpoint_outlives_its_author_who_submitted_the_task_as_we
     assert read(mesh, "a", digest, len(LEFT)) == LEFT
 
 
+def test_a_large_checkpoint_in_the_request_itself_outlives_its_author(meshes: MeshOf) -> None:
+    mesh = meshes(3)
+    mesh["a"].submit("items")
+    mesh.run(s=1)
+    handle = mesh["b"].claim("items").text("handle")
+    mesh["b"].start("items")
+    given = TaskProgress(handle, checkpoint=b64encode(LEFT).decode())
+    assert mesh["b"].tell(given).result is not None
+    mesh.run_until(lambda: has(mesh, "a", LEFT))
+    mesh.kill("b", machine=True)
+    mesh.world.destroy_disk("b")
+    answer = mesh["c"].claim("items", wait_s=60.0).result
+    assert isinstance(answer, dict)
+    kept = answer["checkpoint"]
+    assert isinstance(kept, dict)
+    mesh["c"].tell(BlobFetch(str(kept["digest"]), len(LEFT)))
+    assert read(mesh, "c", str(kept["digest"]), len(LEFT)) == LEFT
+
+
+def test_a_full_disk_refuses_large_bytes_in_requests_and_loses_nothing(meshes: MeshOf) -> None:
+    mesh = meshes(2)
+    mesh["a"].submit("items")
+    mesh.run(s=1)
+    handle = mesh["b"].claim("items").text("handle")
+    mesh["b"].start("items")
+    mesh.world.hosts["b"].disk.full = True
+    large = TaskComplete(handle, b64encode(LEFT).decode())
+    with pytest.raises(Refused) as refused:
+        mesh["b"].tell(large)
+    assert refused.value.name == "blob_disk"
+    mesh.world.hosts["b"].disk.mend()
+    mesh["b"].tell(large)
+    mesh.run_until(lambda: has(mesh, "a", LEFT))
+
+
 def test_an_accept_waits_for_its_context_while_the_giver_stays_the_owner(meshes: MeshOf) -> None:
     base = params_for("local")
     params = replace(

@@ -5,16 +5,25 @@ The core never holds a blob: bytes pass through it in parts, between the disk (`
 only when the disk has read it again and its hash is its name.
 """
 
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import NamedTuple
 
 from mesh.core.blob_commands import BlobCommand, BlobFetch, BlobGet, BlobList, BlobPut
 from mesh.core.blobs.fetching import Fetch, Fetching
 from mesh.core.blobs.messages import PART_BYTES_MAX, BlobAsk, BlobLacking, BlobPart
-from mesh.core.blobs.shelf import Shelf, Volume
+from mesh.core.blobs.shelf import Shelf
+from mesh.core.blobs.spelling import (
+    DIGEST_BYTES,
+    blob_busy,
+    blob_id,
+    blob_wrong,
+    entered_part,
+    not_here,
+)
 from mesh.core.effects import ClientId, DropBlob, Json, ReadBlob, SealBlob, WriteBlob
 from mesh.core.errors import LocalError, Refusal, RemoteError
 from mesh.core.identity import BlobId, NodeId, TaskId
@@ -23,9 +32,7 @@ from mesh.core.instants import Instant, Now, later
 from mesh.core.outbox import Outbox
 from mesh.core.params import BlobParams
 
-PUT_BYTES_MAX = 512 * 1024
 READS_MAX = 256
-DIGEST_BYTES = 32
 WAITS_MAX = 256
 UNMET_TRIED = 16
 TOLD_PARTS = 16
@@ -59,6 +66,9 @@ class Blobs:
     counts: dict[str, int] = field(default_factory=dict)
     _puts: dict[BlobId, Asker] = field(default_factory=dict)
     """Uploads whose last part is on its way to the disk."""
+    _keeping: dict[BlobId, None] = field(default_factory=dict)
+    """What is stored for clients that gave it with another request."""
+    _kept: dict[BlobId, LocalError | None] = field(default_factory=dict)
     _reads: dict[BlobId, list[Reading]] = field(default_factory=dict)
     _waits: dict[Asker, tuple[BlobId, Instant]] = field(default_factory=dict)
     _unmet: "OrderedDict[BlobId, tuple[int, tuple[NodeId, ...]]]" = field(
@@ -133,6 +143,26 @@ class Blobs:
         stored, self._stored = list(self._stored), {}
         return stored
 
+    def keep(self, now: Now, data: bytes) -> BlobId:
+        """Store the bytes of a client; `take_kept` tells when that is done. Raises LocalError."""
+        blob = BlobId(blake2b(data, digest_size=DIGEST_BYTES).digest())
+        if self.has(blob) or blob in self._keeping:
+            self.shelf.touch(now.instant, blob)
+            return blob
+        if blob in self._puts:
+            raise blob_busy()
+        self.shelf.reserve(now.instant, blob, len(data))
+        self._keeping[blob] = None
+        if blob not in self._sealing:
+            self.fetching.end(blob)
+            self.outbox.put(WriteBlob(blob, 0, data))
+        return blob
+
+    def take_kept(self) -> dict[BlobId, LocalError | None]:
+        """Remove and return what was stored since, or cannot be, and why."""
+        kept, self._kept = self._kept, {}
+        return kept
+
     def count(self, name: str, by: int = 1) -> None:
         """Count something."""
         self.counts[name] = self.counts.get(name, 0) + by
@@ -164,9 +194,9 @@ class Blobs:
         self._waits = {asker: wait for asker, wait in self._waits.items() if asker[0] != client}
 
     def _put(self, now: Now, asker: Asker, command: BlobPut) -> None:
-        blob, data = blob_id(command.digest), _entered(command.data)
-        if blob in self._puts:
-            raise LocalError("blob_busy", "somebody is putting this blob in", "try again")
+        blob, data = blob_id(command.digest), entered_part(command.data)
+        if blob in self._puts or blob in self._keeping:
+            raise blob_busy()
         volume = self.shelf.reserve(now.instant, blob, command.size)
         if volume.whole or command.offset != volume.have or not data:
             self._reply(asker, self._view(blob))
@@ -308,17 +338,17 @@ class Blobs:
             self.count("blobs_wrong")
             self.outbox.put(DropBlob(blob))
             self.fetching.handle_wrong(now.instant, blob)
-        if asker is not None and whole:
+        error = None if whole else blob_wrong()
+        self._note_kept(blob, error)
+        if asker is not None and error is None:
             self._reply(asker, self._view(blob))
-        elif asker is not None:
-            self._refuse(
-                asker,
-                LocalError(
-                    "blob_digest",
-                    "the bytes that were put in are not what the digest says",
-                    "compute it as BLAKE2b-256 of the content, and put it in again from 0",
-                ),
-            )
+        elif asker is not None and error is not None:
+            self._refuse(asker, error)
+
+    def _note_kept(self, blob: BlobId, error: LocalError | None) -> None:
+        if blob in self._keeping:
+            del self._keeping[blob]
+            self._kept[blob] = error
 
     def _answer_waits(self, blob: BlobId) -> None:
         for asker in [asker for asker, wait in self._waits.items() if wait[0] == blob]:
@@ -365,6 +395,7 @@ class Blobs:
         )
         asker = self._puts.pop(blob, None)
         self._sealing.pop(blob, None)
+        self._note_kept(blob, error)
         if asker is not None:
             self._refuse(asker, error)
         fetch, volume = self.fetching.fetches.get(blob), self.shelf.volumes.get(blob)
@@ -396,7 +427,7 @@ class Blobs:
     def _drop_idle(self, now: Now) -> None:
         idle = self.shelf.idle(now.instant)
         for blob in idle:
-            if blob in self._puts or blob in self._sealing:
+            if blob in self._puts or blob in self._sealing or blob in self._keeping:
                 self.shelf.touch(now.instant, blob)
                 continue
             self.fetching.end(blob)
@@ -440,41 +471,3 @@ class Blobs:
         ends = (deadline for _, deadline in self._waits.values())
         due = (fetch.due for fetch in self._asking())
         return min((calm, *ends, *due))
-
-
-def blob_id(digest: str) -> BlobId:
-    """Return the name of a blob as clients spell it; raises LocalError."""
-    try:
-        blob = bytes.fromhex(digest)
-    except ValueError:
-        blob = b""
-    if len(blob) != DIGEST_BYTES or blob.hex() != digest:
-        raise LocalError(
-            "bad_digest",
-            f"{digest!r} is no digest",
-            "give the BLAKE2b-256 of the content as 64 lower-case hex digits",
-        )
-    return BlobId(blob)
-
-
-def _entered(text: str) -> bytes:
-    try:
-        data = b64decode(text, validate=True)
-    except ValueError:
-        data = None
-    if data is None or len(data) > PUT_BYTES_MAX:
-        raise LocalError(
-            "bad_base64",
-            f"data: not base64, or more than {PUT_BYTES_MAX} bytes",
-            "encode the bytes as standard base64 with padding, so many at a time",
-        )
-    return data
-
-
-def not_here(volume: Volume | None, name: str = "blob_not_here") -> LocalError:
-    """Return the error for a blob that is not here as a whole."""
-    have, size = (0, None) if volume is None else (volume.have, volume.size)
-    of = "" if size is None else f" of {size}"
-    return LocalError(
-        name, f"{have}{of} bytes of this blob are here", "fetch it first, or wait longer"
-    )

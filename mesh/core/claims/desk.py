@@ -21,6 +21,7 @@ from mesh.core.claims.fencing import fence_view
 from mesh.core.claims.garbage import Garbage
 from mesh.core.claims.ledger import DeskParts, Ledger, Liveness, TaskGossip, wall_ms
 from mesh.core.claims.limits import Limits
+from mesh.core.claims.lodging import Lodging
 from mesh.core.claims.openings import Openings
 from mesh.core.claims.payloads import Payloads
 from mesh.core.claims.queries import Queries
@@ -58,7 +59,7 @@ from mesh.core.commands import (
 from mesh.core.effects import ClientId, CommitNumber
 from mesh.core.errors import LocalError
 from mesh.core.gossip.vocabulary import Family, PushNumber
-from mesh.core.identity import NodeId, TaskId, task_text
+from mesh.core.identity import BlobId, NodeId, TaskId, task_text
 from mesh.core.inputs import CommandReceived
 from mesh.core.instants import Instant, Now
 from mesh.core.wire.envelope import Verified
@@ -100,6 +101,7 @@ class Desk:
         ]
         self._queries = Queries(self._ledger, self.garbage)
         self._exchanging = Exchanging(self._ledger, self._claiming, self._writing)
+        self._lodging = Lodging(self._ledger, self._do, self._part)
         self._ends_known: dict[OwnerSession, tuple[str, Instant]] = {}
         self._started = False
         self._kinds: tuple[str, ...] = ()
@@ -135,7 +137,7 @@ class Desk:
         command = received.command
         request_id = getattr(command, "request_id", None)
         key = b"" if request_id is None else request_key(received.uid, request_id)
-        self._do(now, Asker(received.client, received.request, key), command)
+        self._lodging.take(now, Asker(received.client, received.request, key), command)
         self._finish(now)
 
     def _do(self, now: Now, asker: Asker, command: Command) -> None:
@@ -151,8 +153,17 @@ class Desk:
     def handle_client_gone(self, now: Now, client: ClientId) -> None:
         """A connection is gone; its claims rest until they are resumed."""
         self.start(now)
+        self._lodging.handle_client_gone(now, client)
+        self._finish(now)
+
+    def _part(self, now: Now, client: ClientId) -> None:
         self._waking.forget_client(client)
         self._returning.handle_client_gone(now, client)
+
+    def handle_kept(self, now: Now, kept: Mapping[BlobId, LocalError | None]) -> None:
+        """Bytes that clients gave with their requests are on the disk, or cannot be stored."""
+        self.start(now)
+        self._lodging.handle_kept(now, kept)
         self._finish(now)
 
     def handle_fact(self, now: Now, verified: Verified[Any], relay: NodeId | None) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from mesh.core.claims.claiming import Claiming
 from mesh.core.claims.exchange import OfferView
 from mesh.core.claims.exchange_facts import REASON_BYTES_MAX, Accept, Decline, Offer
-from mesh.core.claims.facts import PAYLOAD_BYTES_MAX
+from mesh.core.claims.facts import LEFT_BYTES_MAX
 from mesh.core.claims.ledger import Ledger, task_name
 from mesh.core.claims.openings import Opening
 from mesh.core.claims.record import Record
@@ -183,7 +183,7 @@ class HandingOver:
 
 
 def context_of(command: TaskOffer) -> bytes:
-    """Return what a hand-over says, as it stands in a fact; raises LocalError."""
+    """Return what a hand-over says, as it stands in a fact or a blob; raises LocalError."""
     fields: dict[str, object] = {
         "goal": command.goal,
         "done": command.done,
@@ -196,10 +196,10 @@ def context_of(command: TaskOffer) -> bytes:
         return b""
     text = json.dumps(given, ensure_ascii=False, separators=(",", ":"))
     data = entered_bytes(text, "context")
-    if len(data) > PAYLOAD_BYTES_MAX:
+    if len(data) > LEFT_BYTES_MAX:
         raise LocalError(
             "context_too_large",
-            f"the context is {len(data)} bytes, at most {PAYLOAD_BYTES_MAX} fit",
-            "put it in with blob.put and give context_blob, as `mesh task handoff offer` does",
+            f"the context is {len(data)} bytes, at most {LEFT_BYTES_MAX} fit",
+            "keep it short, and name a place where the rest can be read",
         )
     return data

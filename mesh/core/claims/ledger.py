@@ -124,6 +124,10 @@ class TaskBlobs(Protocol):
         """A task is let go of."""
         ...
 
+    def keep(self, now: Now, data: bytes) -> BlobId:
+        """Store the bytes of a client, which takes a moment; raises LocalError."""
+        ...
+
 
 def one() -> int:
     """Return how many observers are a majority where nothing is known of any."""

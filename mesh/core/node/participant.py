@@ -412,6 +412,9 @@ class Participant:
                 if peer not in before and self.membership.is_edge(peer):
                     self.gossip.start_sync(now, peer)
             self.desk.handle_members_changed(now)
+        kept = self.blobs.take_kept()
+        if kept:
+            self.desk.handle_kept(now, kept)
         stored = self.blobs.take_stored()
         if stored:
             self.desk.handle_changed(now, stored)

@@ -16,6 +16,7 @@ from mesh.core.inputs import BlobFailed, BlobSealed, BlobWritten
 from mesh.core.instants import Instant, Now, WallTime, later
 from mesh.core.outbox import Outbox
 from mesh.core.params import BlobParams
+from tests.unit.core.blobs.pieces import content, name_of
 
 A, B = NodeId(b"a" * 16), NodeId(b"b" * 16)
 PARAMS = BlobParams()
@@ -245,3 +246,45 @@ def test_what_is_dropped_is_deleted() -> None:
     yard.instant = later(yard.instant, 2.0)
     yard.blobs.handle_timeout(yard.now)
     assert [e for e in yard.outbox.effects if isinstance(e, DropBlob)] == [DropBlob(blob_of(1))]
+
+
+def test_bytes_of_a_client_are_kept_and_it_is_told_once() -> None:
+    yard = Yard(peers=())
+    data = content(60_000)
+    blob = yard.blobs.keep(yard.now, data)
+    assert (blob, yard.blobs.keep(yard.now, data)) == (name_of(data), name_of(data))
+    assert yard.blobs.take_kept() == {}
+    assert len(yard.outbox.effects) == 1, "it is written once"
+    yard.answer()
+    assert yard.blobs.take_kept() == {blob: None}
+    assert yard.blobs.take_kept() == {}
+    assert yard.blobs.keep(yard.now, data) == blob
+    assert not yard.outbox.effects
+    assert yard.blobs.has(blob)
+
+
+def test_bytes_of_a_client_that_the_disk_does_not_take_are_refused() -> None:
+    yard = Yard(peers=())
+    yard.disk_is_full = True
+    blob = yard.blobs.keep(yard.now, content(600))
+    yard.answer()
+    (error,) = yard.blobs.take_kept().values()
+    assert error is not None
+    assert (error.name, "no space" in error.message) == ("blob_disk", True)
+    yard.disk_is_full = False
+    yard.blobs.keep(yard.now, content(600))
+    yard.answer()
+    assert yard.blobs.take_kept() == {blob: None}
+
+
+def test_bytes_of_a_client_end_the_fetch_of_the_same() -> None:
+    yard = Yard()
+    data = content(3 * PART_BYTES_MAX)
+    yard.blobs.want(yard.now, task_of(1), (name_of(data), len(data)), ())
+    yard.blobs.settle(yard.now)
+    assert yard.blobs.keep(yard.now, data) == name_of(data)
+    yard.outbox.bulk.clear()
+    yard.answer()
+    assert yard.blobs.has(name_of(data))
+    assert yard.blobs.take_stored() == [task_of(1)]
+    assert not yard.blobs.fetching.fetches

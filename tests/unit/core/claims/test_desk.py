@@ -82,7 +82,7 @@ def test_more_copies_than_nodes_are_not_waited_for() -> None:
 @pytest.mark.parametrize(
     ("command", "refused"),
     [
-        (TaskSubmit("build", "A" * 936), "payload_too_large"),
+        (TaskSubmit("build", "A" * 87_388), "payload_too_large"),
         (TaskSubmit("build", "%"), "bad_base64"),
         (TaskSubmit("b\u00fc" * 32), "text_too_long"),
         (TaskSubmit("\ud800"), "bad_text"),

@@ -81,7 +81,7 @@ def test_progress_is_shown_everywhere_and_its_checkpoint_is_handed_on() -> None:
         ({"note": "\u00fc" * 150}, "text_too_long"),
         ({"note": "\ud800"}, "bad_text"),
         ({"checkpoint": "%"}, "bad_base64"),
-        ({"checkpoint": "A" * 700}, "payload_too_large"),
+        ({"checkpoint": "A" * 87_388}, "payload_too_large"),
     ],
 )
 def test_bad_reports_are_refused(report: dict[str, Any], refused: str) -> None:
@@ -308,7 +308,7 @@ def test_an_offer_can_be_declined_withdrawn_and_made_anew() -> None:
     ("offer", "refused"),
     [
         ({"to": "nobody"}, "not_found"),
-        ({"goal": "x" * 800}, "context_too_large"),
+        ({"goal": "x" * 65_600}, "context_too_large"),
         ({"goal": "\ud800"}, "bad_text"),
         ({"agent": "\u00fc" * 60}, "text_too_long"),
     ],
