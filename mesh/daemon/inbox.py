@@ -5,6 +5,10 @@ which drops when it is full. Clients and streams put, and wait while it is full:
 backpressure. Notices (a stream has ended, names were resolved) are always let in: each is the one
 answer to something the node asked for, so their number is bounded where that is.
 
+And there are three lanes. One chunk of a stream may hold hundreds of facts, and a node that was
+away for long gets thousands of chunks; a client's question and a ping are not to wait behind them.
+So each turn takes clients and datagrams first, and of streams no more than one full chunk.
+
 Datagrams may not use the last quarter: a flood from the network keeps no client out.
 """
 
@@ -13,10 +17,24 @@ from collections.abc import Callable, Sequence
 
 import trio
 
-from mesh.core.inputs import Input
+from mesh.core.inputs import (
+    ClientGone,
+    CommandReceived,
+    Input,
+    StreamClosed,
+    StreamInput,
+    StreamOpened,
+    StreamReceived,
+)
 from mesh.core.instants import Instant
 
 CAPACITY = 4096
+STREAM_BYTES_MAX = 1 << 20
+"""Of streams; what is beyond waits in the kernel, and slows down who sends."""
+STREAM_BYTES_PER_TURN = 65_536
+"""Taken at once; that is some 200 facts to verify, or tens of milliseconds."""
+
+Lane = deque[tuple[Instant, Input]]
 
 
 class Inbox:
@@ -26,25 +44,26 @@ class Inbox:
         self._instant = instant
         self._capacity = capacity
         self._offered_max = max(1, capacity * 3 // 4)
-        self._waiting: deque[tuple[Instant, Input]] = deque()
+        self._clients: Lane = deque()
+        self._network: Lane = deque()
+        self._streams: Lane = deque()
+        self._stream_bytes = 0
         self._filled = trio.Event()
         self._senders = trio.lowlevel.ParkingLot()
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._clients) + len(self._network) + len(self._streams)
 
     @property
     def room(self) -> int:
         """How many inputs may be offered now."""
-        return max(0, self._offered_max - len(self._waiting))
+        return max(0, self._offered_max - len(self))
 
     def offer(self, inputs: Sequence[Input]) -> int:
         """Take as many as there is room for; returns how many."""
         taken = inputs[: self.room]
-        if taken:
-            now = self._instant()
-            self._waiting.extend((now, each) for each in taken)
-            self._filled.set()
+        for each in taken:
+            self.notice(each)
         return len(taken)
 
     async def wait_room(self) -> None:
@@ -53,14 +72,25 @@ class Inbox:
             await self._senders.park()
 
     async def put(self, each: Input) -> None:
-        """Add one input, waiting while the inbox is full."""
-        while len(self._waiting) >= self._capacity:
+        """Add one input, waiting while the inbox is full, or the lane of streams."""
+        is_stream = isinstance(each, StreamInput)
+        while len(self) >= self._capacity or (is_stream and self._stream_bytes >= STREAM_BYTES_MAX):
             await self._senders.park()
         self.notice(each)
 
     def notice(self, each: Input) -> None:
         """Add an input whose number is bounded by what the node asked for."""
-        self._waiting.append((self._instant(), each))
+        entry = (self._instant(), each)
+        match each:
+            case CommandReceived() | ClientGone():
+                self._clients.append(entry)
+            case StreamReceived(_, data):
+                self._streams.append(entry)
+                self._stream_bytes += len(data)
+            case StreamOpened() | StreamClosed():
+                self._streams.append(entry)
+            case _:
+                self._network.append(entry)
         self._filled.set()
 
     def wake(self) -> None:
@@ -69,7 +99,7 @@ class Inbox:
 
     async def wait(self, seconds: float) -> None:
         """Return once something is there, at a wake-up, or after so long."""
-        if not self._waiting and not self._filled.is_set():
+        if not len(self) and not self._filled.is_set():
             with trio.move_on_after(max(0.0, seconds)):
                 await self._filled.wait()
         else:
@@ -77,13 +107,31 @@ class Inbox:
         self._filled = trio.Event()
 
     def take(self, limit: int) -> list[Input]:
-        """Remove and return the oldest inputs."""
-        count = min(limit, len(self._waiting))
-        taken = [self._waiting.popleft()[1] for _ in range(count)]
+        """Remove and return the oldest inputs: at most so many of each lane."""
+        taken = self._take(self._clients, limit)
+        taken += self._take(self._network, limit)
+        taken += self._take_streams(limit)
         if taken:
             self._senders.unpark_all()
         return taken
 
     def oldest(self) -> Instant | None:
-        """Return when the first of those that wait came in."""
-        return self._waiting[0][0] if self._waiting else None
+        """Return when the first of those that wait came in; streams are there to wait."""
+        return min((lane[0][0] for lane in (self._clients, self._network) if lane), default=None)
+
+    def _take(self, lane: Lane, count: int) -> list[Input]:
+        return [lane.popleft()[1] for _ in range(min(count, len(lane)))]
+
+    def _take_streams(self, count: int) -> list[Input]:
+        taken: list[Input] = []
+        size = 0
+        while self._streams and len(taken) < count:
+            each = self._streams[0][1]
+            more = len(each.data) if isinstance(each, StreamReceived) else 0
+            if size and size + more > STREAM_BYTES_PER_TURN:
+                break
+            self._streams.popleft()
+            size += more
+            taken.append(each)
+        self._stream_bytes -= size
+        return taken

@@ -27,7 +27,7 @@ from mesh.daemon.inbox import Inbox
 HEARTBEAT_S = 1.0
 """Trio's sleep does not count suspend: after so long at most, a gap is noticed."""
 INPUTS_PER_TURN = 64
-"""Handled before the deadline is looked at again."""
+"""Handled of each lane before the deadline is looked at again."""
 
 
 class Driven(Protocol):

@@ -4,10 +4,20 @@ import pytest
 import trio
 import trio.testing
 
-from mesh.core.effects import ClientId
-from mesh.core.inputs import ClientGone, Input
+from mesh.core.effects import ClientId, StreamId
+from mesh.core.identity import Address
+from mesh.core.inputs import (
+    ClientGone,
+    DatagramReceived,
+    Input,
+    StreamClosed,
+    StreamOpened,
+    StreamReceived,
+)
 from mesh.core.instants import Instant
-from mesh.daemon.inbox import Inbox
+from mesh.daemon.inbox import STREAM_BYTES_MAX, STREAM_BYTES_PER_TURN, Inbox
+
+PEER = Address("10.0.0.1", 7946)
 
 
 def inbox_of(capacity: int) -> Inbox:
@@ -98,3 +108,79 @@ async def test_the_oldest_is_known_by_its_instant(autojump_clock: trio.testing.M
     assert inbox.oldest() == came
     inbox.take(1)
     assert inbox.oldest() == came + 2
+
+
+def datagrams(count: int) -> list[Input]:
+    return [DatagramReceived(bytes((number % 256,)), PEER) for number in range(count)]
+
+
+def chunk(stream: int, size: int) -> StreamReceived:
+    return StreamReceived(StreamId(stream), bytes(size))
+
+
+async def test_a_turn_takes_one_chunk_of_streams_and_everybody_else_first() -> None:
+    inbox = inbox_of(4096)
+    for _ in range(300):
+        inbox.notice(chunk(1, 60_000))
+    inbox.notice(gone(1)[0])
+    inbox.offer(datagrams(2))
+    assert inbox.take(64) == [*gone(1), *datagrams(2), chunk(1, 60_000)]
+    assert inbox.take(64) == [chunk(1, 60_000)]
+
+
+async def test_small_pieces_of_streams_are_taken_together_and_in_order() -> None:
+    inbox = inbox_of(4096)
+    pieces: list[Input] = [
+        StreamOpened(StreamId(2), PEER, dialled=False),
+        chunk(2, 100),
+        chunk(4, STREAM_BYTES_PER_TURN - 200),
+        StreamClosed(StreamId(2), "ended"),
+        chunk(4, 101),
+    ]
+    for each in pieces:
+        inbox.notice(each)
+    assert inbox.take(64) == pieces[:4]
+    assert inbox.take(64) == pieces[4:]
+    assert inbox.take(64) == []
+
+
+async def test_no_lane_keeps_the_others_waiting() -> None:
+    inbox = inbox_of(4096)
+    inbox.offer(datagrams(500))
+    for number in range(200):
+        inbox.notice(gone(number)[0])
+        inbox.notice(chunk(1, 1))
+    kinds = [type(each) for each in inbox.take(64)]
+    assert kinds == [ClientGone] * 64 + [DatagramReceived] * 64 + [StreamReceived] * 64
+    taken = len(kinds)
+    while more := inbox.take(64):
+        taken += len(more)
+    assert taken == 900
+
+
+async def test_streams_wait_at_their_own_bound_and_clients_do_not(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    del autojump_clock
+    inbox = inbox_of(4096)
+    size = STREAM_BYTES_MAX // 16
+    for _ in range(16):
+        await inbox.put(chunk(1, size))
+    with trio.move_on_after(1) as scope:
+        await inbox.put(chunk(1, 1))
+    assert scope.cancelled_caught
+    with trio.fail_after(1):
+        await inbox.put(gone(1)[0])
+    assert inbox.offer(datagrams(1)) == 1
+    inbox.take(64)
+    with trio.fail_after(1):
+        await inbox.put(chunk(1, 1))
+
+
+async def test_what_waits_in_streams_is_not_late(autojump_clock: trio.testing.MockClock) -> None:
+    inbox = inbox_of(4096)
+    inbox.notice(chunk(1, 1))
+    autojump_clock.jump(5)
+    assert inbox.oldest() is None
+    inbox.offer(datagrams(1))
+    assert inbox.oldest() == trio.current_time()
