@@ -1,5 +1,6 @@
 """What `mesh doctor` looks at; each check returns findings, and none changes anything."""
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -44,6 +45,18 @@ SUSPICIOUS = {
 }
 
 
+WARNINGS = {
+    "THE KEY OF": (WRONG, "stop one of the two; `mesh rekey` gives the other a key of its own"),
+    "this node cannot write": (WRONG, "free space on its disk, or repair it"),
+    "isolated": (WRONG, "look at the network and the firewall of this machine"),
+    "fewer than two admins": (NOTE, "`mesh admin add NODE` makes another one"),
+    "this mesh is OPEN": (NOTE, "that is for trying things out: found one without --open for more"),
+}
+"""How the warnings of a node begin, how bad they are, and what to do."""
+FREE_BYTES_LOW = 64 * 1024 * 1024
+"""Less than one blob of the greatest size."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that was looked at, and what a person should know of it."""
@@ -62,7 +75,8 @@ class Finding:
 def check_state(path: Path) -> Iterator[Finding]:
     """Look at the state directory without opening what is in it."""
     if not path.exists() and not path.is_symlink():
-        yield Finding("state", NOTE, f"{path} is not there yet", "`mesh up` makes it")
+        hint = "`mesh up` makes it; if the node keeps its state elsewhere, say so with --data"
+        yield Finding("state", NOTE, f"{path} is not there", hint)
         return
     try:
         inspect_state(path)
@@ -70,6 +84,23 @@ def check_state(path: Path) -> Iterator[Finding]:
         yield Finding("state", WRONG, wrong.message, wrong.hint)
     else:
         yield Finding("state", OK, f"{path} is private to this user")
+        yield from _space(path)
+
+
+def _space(path: Path) -> Iterator[Finding]:
+    try:
+        found = os.statvfs(path)
+    except OSError as wrong:
+        yield Finding("state", WRONG, f"{path}: {wrong.strerror}", "look at the disk")
+        return
+    free = found.f_bavail * found.f_frsize
+    if free < FREE_BYTES_LOW:
+        yield Finding(
+            "state",
+            WRONG,
+            f"{free // 1024:,} KiB are free on the disk of {path}",
+            "free some space: a node that cannot write refuses work",
+        )
 
 
 def check_ticket(text: str, own_mesh: str | None, now_s: float) -> Iterator[Finding]:
@@ -144,7 +175,10 @@ def check_status(status: Mapping[str, Any]) -> Iterator[Finding]:
         return
     yield Finding("node", OK, f"{node['name']} runs, as a member of {status['mesh']['name']}")
     for warning in status.get("warnings", ()):
-        yield Finding("node", NOTE, warning)
+        level, hint = next(
+            (found for start, found in WARNINGS.items() if warning.startswith(start)), (NOTE, "")
+        )
+        yield Finding("node", level, warning, hint)
     for name, (says, hint) in SUSPICIOUS.items():
         times = status.get("counters", {}).get(name, 0)
         if times:

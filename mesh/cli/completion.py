@@ -11,17 +11,17 @@ from mesh.cli.output import Output
 
 BASH = """\
 _mesh() {{
-    local path=mesh word words= last="${{COMP_WORDS[COMP_CWORD-1]}}" i
+    local here=mesh word words= last="${{COMP_WORDS[COMP_CWORD-1]}}" i
     for ((i = 1; i < COMP_CWORD; i++)); do
         word="${{COMP_WORDS[i]}}"
         [[ $word == -- ]] && {{ COMPREPLY=(); return; }}
-        case "$path $word" in
-            {commands}) path="$path $word" ;;
+        case "$here $word" in
+            {commands}) here="$here $word" ;;
         esac
     done
-    case "$path $last" in
+    case "$here $last" in
 {choices}
-    *) case "$path" in
+    *) case "$here" in
 {words}
         esac ;;
     esac
@@ -32,11 +32,11 @@ complete -o default -F _mesh mesh
 ZSH = "autoload -U +X compinit && compinit\nautoload -U +X bashcompinit && bashcompinit\n"
 FISH = """\
 function __mesh_at
-    set -l path mesh
+    set -l here mesh
     for word in (commandline -opc)[2..]
-        contains -- "$path $word" {commands}; and set path "$path $word"
+        contains -- "$here $word" {commands}; and set here "$here $word"
     end
-    test "$path" = "$argv"
+    test "$here" = "$argv"
 end
 complete -c mesh -f -n "not string match -q '*-*' -- (commandline -ct)"
 {lines}

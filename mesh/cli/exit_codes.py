@@ -27,19 +27,19 @@ MEANINGS = {
 _ERRORS = {
     USAGE: (
         "usage invalid_params invalid_request unknown_method parse_error frame_too_large "
-        "ambiguous bad_address bad_digest bad_duration bad_founding bad_mesh_id bad_name bad_note "
-        "bad_pattern bad_presence bad_profile bad_progress bad_retention bad_root_key bad_seed "
-        "bad_text bad_ticket "
-        "bad_time bad_ttl bad_uses bind_not_numeric blob_size blob_too_large checkpoint_too_large "
-        "circular context_too_large deadline_passed never_due no_kinds no_ticket "
-        "open_mesh_reachable payload_too_large presence_too_large profile_is_fixed "
-        "socket_path_too_long text_too_long too_many_capabilities too_many_parents two_payloads "
-        "unknown_state"
+        "ambiguous bad_address bad_digest bad_duration bad_founding bad_group bad_mesh_id "
+        "bad_name bad_note bad_pattern bad_presence bad_profile bad_progress bad_retention "
+        "bad_root_key bad_seed bad_text bad_ticket bad_time bad_ttl bad_uses bind_not_numeric "
+        "blob_size blob_too_large checkpoint_too_large circular context_too_large "
+        "deadline_passed never_due no_kinds no_ticket open_mesh_reachable payload_too_large "
+        "presence_too_large profile_is_fixed socket_path_too_long text_too_long "
+        "too_many_capabilities too_many_parents two_payloads unknown_state"
     ),
     NOT_FOUND: "not_found no_offer no_parent",
     PERMISSION: (
         "permission not_permitted not_admin root_needed not_the_root not_the_next_root "
-        "state_too_open state_foreign_owner socket_directory_foreign socket_directory_open"
+        "state_too_open state_foreign_owner socket_directory_foreign socket_directory_open "
+        "not_of_the_group"
     ),
     TIMED_OUT: "timed_out no_task",
     CONFLICT: (

@@ -74,6 +74,11 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
         help="keep finished tasks that were submitted here so long (1d)",
     )
     group.add_argument(
+        "--group",
+        metavar="NAME",
+        help="who is in this group may use the node too, but not invite, remove or stop",
+    )
+    group.add_argument(
         "--data",
         metavar="DIR",
         help="where its key and its log are (root: /var/lib/mesh, else ~/.local/state/mesh/data)",
@@ -110,6 +115,7 @@ def up(options: argparse.Namespace) -> int:
         tags=tuple(options.tag),
         data=options.data,
         socket=options.socket,
+        group=options.group,
         instance=options.instance,
         profile=options.profile,
         retention_s=options.retention,

@@ -81,7 +81,7 @@ def connected_socket(path: str, patience_s: int = 0) -> socket.socket:
         raise NodeUnreachable(path, "the node that made this socket has ended") from None
     except PermissionError:
         sock.close()
-        hint = "run it as the user of the node or as root, or join the node's group"
+        hint = "run it as its user or as root, or be in the group of its `mesh up --group`"
         raise Refused("permission", f"this user may not connect to {path}", hint) from None
     except BlockingIOError:
         sock.close()

@@ -188,11 +188,13 @@ class ControlServer:
                 "wait for some of them to be answered, then try again",
             )
         if connection.access < access_needed(method):
-            allowed = "operate this node" if connection.access is Access.OPERATE else "look only"
+            is_operator = connection.access is Access.OPERATE
+            allowed = "use this node, but not rule it" if is_operator else "look only"
+            hint = "run it as the user of the node or as root"
             raise LocalError(
                 "permission",
                 f"{method}: user {connection.credentials.uid} may {allowed}",
-                "run it as the user of the node or as root, or join the node's group",
+                hint if is_operator else f"{hint}, or be in the group of its `mesh up --group`",
             )
 
 

@@ -73,9 +73,22 @@ class SocketFile:
             return
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=PRIVATE_DIRECTORY)
-        if self._group is not None:
-            os.chown(folder, -1, self._group)
-            folder.chmod(GROUP_DIRECTORY)
+        self._share(folder, GROUP_DIRECTORY)
+
+    def _share(self, path: Path, mode: int) -> None:
+        """Let the group use a directory or socket, if there is one."""
+        if self._group is None:
+            return
+        try:
+            if path.stat().st_gid != self._group:  # a service manager may forbid to ask for it
+                os.chown(path, -1, self._group)
+        except PermissionError:
+            raise LocalError(
+                "not_of_the_group",
+                f"this user may not give {path} to group {self._group}, being no member of it",
+                "name a group of this user with --group, or add the user to it",
+            ) from None
+        path.chmod(mode)
 
     def _take_lock(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -114,11 +127,9 @@ class SocketFile:
         before = os.umask(PRIVATE_UMASK)
         try:
             sock.bind(str(self.path))
-            if self._group is not None:
-                os.chown(self.path, -1, self._group)
-                self.path.chmod(GROUP_SOCKET)
+            self._share(self.path, GROUP_SOCKET)
             sock.listen(BACKLOG)
-        except OSError:
+        except (OSError, LocalError):
             sock.close()
             raise
         finally:

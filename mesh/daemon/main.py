@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from pathlib import Path
 
 import trio
 
@@ -41,6 +42,8 @@ from mesh.daemon.places import (
     bind_address,
     check_open,
     data_directory,
+    operators,
+    shut_out,
     warnings_about,
 )
 from mesh.daemon.readiness import Readiness
@@ -88,7 +91,7 @@ class Front:
     options: UpOptions
     sockets: Sockets
     advertised: tuple[Address, ...]
-    socket_path: str
+    control: ControlSettings
     readiness: Readiness
     server: ControlServer | None = None
     shell: Shell | None = None
@@ -169,7 +172,7 @@ class Front:
             ("fingerprint", identity["fingerprint"]),
             ("mesh", self._mesh(identity)),
             ("listening", f"{self.sockets.address}, advertised {self._advertised()}"),
-            ("socket", self.socket_path),
+            ("socket", self.control.path),
         ]
         lines = [f"{label:12} {value}" for label, value in rows]
         if shown["join"] is not None:
@@ -193,7 +196,7 @@ class Front:
             "node": dict(identity),
             "listening": str(self.sockets.address),
             "advertised": [str(address) for address in self.advertised],
-            "socket": self.socket_path,
+            "socket": self.control.path,
             "join": None if text is None else f"mesh up --join {text}",
         }
 
@@ -360,7 +363,8 @@ async def _serve(
     readiness = Readiness(os.environ, instant)
     try:
         advertised = advertised_addresses(options, sockets.address)
-        front = Front(options, sockets, advertised, path, readiness)
+        control = ControlSettings(path, operators(options))
+        front = Front(options, sockets, advertised, control, readiness)
         blobs = make_directory(log.path.parent / "blobs")
         setup = replace(_setup(options, key, rows, front), blobs=inventory_of(blobs))
     except LocalError:
@@ -368,7 +372,9 @@ async def _serve(
         log.close()
         raise
     plan = Plan(log, sockets, setup.params, front, clock, readiness, blobs=blobs)
-    for warning in warnings_about(options, sockets.address, advertised[0]):
+    warnings = warnings_about(options, sockets.address, advertised[0])
+    closed = shut_out(Path(path).parent, control.group)
+    for warning in warnings if closed is None else (*warnings, closed):
         say(f"warning: {warning}")
     if setup.founding is not None:
         say(
@@ -382,7 +388,7 @@ async def _drive(node: Node, plan: Plan, front: Front) -> int:
     failure: LocalError | None = None
     async with Shell(node, plan) as shell:
         front.shell = shell
-        front.server = ControlServer(ControlSettings(front.socket_path), shell.put)
+        front.server = ControlServer(front.control, shell.put)
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(front.server.serve)
@@ -417,4 +423,4 @@ async def _tell_slow_join(front: Front) -> None:
     """Say on stderr that joining takes long, and where to look."""
     await trio.sleep(SLOW_JOIN_S)
     if not front.answers:
-        say(f"still joining; `mesh status --socket {front.socket_path}` says why")
+        say(f"still joining; `mesh status --socket {front.control.path}` says why")

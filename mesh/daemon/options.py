@@ -22,6 +22,8 @@ class UpOptions:
     tags: tuple[tuple[str, str], ...] = ()
     data: str | None = None
     socket: str | None = None
+    group: str | None = None
+    """Whose members may use the control socket, but for the powers of the node's own user."""
     instance: int | None = None
     profile: str | None = None
     retention_s: float | None = None

@@ -1,8 +1,10 @@
 """Where a node keeps its state and where it listens, from options and the machine's habits."""
 
+import grp
 import ipaddress
 import os
 import socket
+import stat
 from pathlib import Path
 
 from mesh.core.errors import LocalError
@@ -25,6 +27,35 @@ def data_directory(options: UpOptions) -> Path:
         return Path("/var/lib") / name
     state = os.environ.get("XDG_STATE_HOME")
     return (Path(state) if state else Path.home() / ".local/state") / name / "data"
+
+
+def operators(options: UpOptions) -> int | None:
+    """Return the number of the group that may operate the node; raises LocalError."""
+    if options.group is None:
+        return None
+    try:
+        return grp.getgrnam(options.group).gr_gid
+    except KeyError:
+        raise LocalError(
+            "bad_group",
+            f"there is no group {options.group!r} on this machine",
+            "make it with `groupadd`, or name another one",
+        ) from None
+
+
+def shut_out(folder: Path, group: int | None) -> str | None:
+    """Return what to tell a person whose group cannot pass the directory of the socket."""
+    if group is None or not folder.is_dir():
+        return None  # one that is not there yet is made for the group
+    status = folder.stat()
+    if status.st_mode & stat.S_IXOTH:
+        return None
+    if status.st_gid == group and status.st_mode & stat.S_IXGRP:
+        return None
+    return (
+        f"the group cannot reach the socket through {folder} (mode 0{status.st_mode & 0o777:o}): "
+        "choose a --socket in a directory that is not there yet, or that the group may pass"
+    )
 
 
 def bind_address(options: UpOptions) -> Address:

@@ -6,7 +6,7 @@ import pytest
 
 from mesh.core.claims.allocation import claim_rank
 from mesh.core.claims.facts import Claim, Result, Spec
-from mesh.core.commands import MemberList, TaskClaim
+from mesh.core.commands import MemberList, NodeStatus, TaskClaim
 from mesh.core.effects import CloseStream, Commit, CommitNumber, Halt, StreamId
 from mesh.core.gossip.gossip import Family
 from mesh.core.gossip.items import Form, Item
@@ -303,6 +303,26 @@ def test_a_node_that_cannot_write_its_first_row_stops_and_says_why(meshes: MeshO
     halts = fresh.handle(now, CommitFailed(number, "disk full"))
     assert [type(effect).__name__ for effect in halts] == ["Halt"]
     assert "disk full" in str(halts)
+
+
+def test_a_node_whose_disk_is_full_says_so_until_it_is_not(trio_mesh: Mesh) -> None:
+    def warned() -> bool:
+        status = trio_mesh["a"].tell(NodeStatus()).result
+        assert isinstance(status, dict)
+        return "cannot write to its disk" in str(status["warnings"])
+
+    disk = trio_mesh.world.hosts["a"].disk
+    assert not warned()
+    disk.full = True
+    with pytest.raises(Refused, match="cannot write to its disk"):
+        trio_mesh["a"].submit("build")
+    assert warned()
+    trio_mesh.run(s=5)
+    assert warned()
+    disk.mend()
+    trio_mesh.run(s=5)
+    assert not warned()
+    assert trio_mesh["a"].submit("build")
 
 
 def test_a_presence_with_a_link_key_that_is_none_changes_nothing(trio_mesh: Mesh) -> None:

@@ -341,6 +341,7 @@ class Node:
             self._born = None
             self._try_to_become_member(now)
         elif self.participant is not None:
+            self.queries.disk_trouble = ""
             self.participant.gossip.handle_committed(now, done)
             self.participant.desk.handle_committed(now, done)
             self._extend(self.admissions.handle_committed(done))
@@ -349,6 +350,10 @@ class Node:
         if self.participant is None:
             self.outbox.put(Halt(f"the state could not be written: {reason}", "free disk space"))
             return
+        if not self._commits.failing:
+            self.queries.disk_trouble = reason
+            text = self.queries.disk_warning()
+            self.outbox.notify("alarm", {"kind": "disk_failing", "text": text})
         self._commits.handle_failed(now.instant, number)
         self.participant.transport.count("commits_failed")
         self.participant.desk.handle_commit_failed(now, number, reason)

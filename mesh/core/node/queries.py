@@ -64,6 +64,8 @@ class Queries:
     participant: Participant
     started: Instant
     waiting: list[MemberWaiter] = field(default_factory=list)
+    disk_trouble: str = ""
+    """Why the disk takes nothing, while it does not."""
 
     def answer(self, now: Now, command: NodeCommand | MemberCommand) -> Json:
         """Return the answer to a read that needs no waiting; raises LocalError."""
@@ -135,9 +137,18 @@ class Queries:
             "counters": dict(sorted(self.counters().items())),
         }
 
+    def disk_warning(self) -> str:
+        """Return what people have to know of a disk that takes nothing."""
+        return (
+            f"this node cannot write to its disk: {self.disk_trouble}; "
+            "it refuses work until it can, and stays a member"
+        )
+
     def _warnings(self, now: Now) -> list[Json]:
         participant = self.participant
         warnings: list[Json] = [participant.alarm] if participant.alarm else []
+        if self.disk_trouble:
+            warnings.append(self.disk_warning())
         warnings += [
             f"THE KEY OF {view.name} LIVES TWICE: neither of the two takes work"
             for view in participant.membership.members(now)

@@ -1,5 +1,7 @@
 """What the doctor says: each trouble has a finding with a hint, and health has none."""
 
+import errno
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -104,8 +106,23 @@ def test_warnings_and_suspicious_counters_are_noted() -> None:
     assert levels(check_status(status)) == ["ok"] + ["note"] * len(SUSPICIOUS)
     status["counters"] = dict.fromkeys(SUSPICIOUS, 0)
     assert levels(check_status(status)) == ["ok"]
-    found = list(check_status(status | {"warnings": ["this mesh is OPEN"]}))
-    assert [finding.level for finding in found] == ["ok", "note"]
+    assert levels(check_status(status | {"warnings": ["this mesh is OPEN"]})) == ["ok", "note"]
+    full = {"warnings": ["this node cannot write to its disk: full", "isolated: ..."]}
+    assert levels(check_status(status | full)) == ["ok", "wrong", "wrong"]
+
+
+def test_a_disk_without_room_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with StateDirectory(tmp_path / "data") as state:
+        state.key()
+    assert levels(check_state(tmp_path / "data")) == ["ok"]
+    monkeypatch.setattr("mesh.cli.checkups.FREE_BYTES_LOW", 1 << 60)
+    assert levels(check_state(tmp_path / "data")) == ["ok", "wrong"]
+    monkeypatch.setattr("mesh.cli.checkups.os.statvfs", failing)
+    assert told(check_state(tmp_path / "data")).endswith("No such device / look at the disk")
+
+
+def failing(_path: Path) -> None:
+    raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
 
 
 def test_members_that_answer_everywhere_are_fine() -> None:

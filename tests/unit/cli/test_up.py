@@ -33,7 +33,7 @@ def test_every_option_arrives(asked: list[UpOptions]) -> None:
     words = (
         "up --join mesh1:x --seed a:1 --seed dns+b:2 --mesh ff --open --i-know --no-admin "
         "--name n --bind 1.2.3.4:5 --advertise 6.7.8.9:5 --advertise [::1]:5 --tag a=b --tag c=d "
-        "--data /d --socket /s --instance 2 --profile wan --json"
+        "--data /d --socket /s --group agents --instance 2 --profile wan --json"
     )
     assert main.run(words.split()) == 0
     assert asked == [
@@ -50,6 +50,7 @@ def test_every_option_arrives(asked: list[UpOptions]) -> None:
             tags=(("a", "b"), ("c", "d")),
             data="/d",
             socket="/s",
+            group="agents",
             instance=2,
             profile="wan",
             json=True,
@@ -95,6 +96,7 @@ def test_profiles_are_those_of_the_core(capsys: pytest.CaptureFixture[str]) -> N
         (f"--name {'x' * 65}", 2, "cannot be a name"),
         ("--open --bind 0.0.0.0:0", 2, "--i-know"),
         (f"--socket /{'x' * 200}", 2, "shorter"),
+        ("--group nobody-has-it", 2, "there is no group"),
         ("--bind 192.0.2.1:1", 1, "no address of this machine"),
     ],
 )
