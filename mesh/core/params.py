@@ -221,6 +221,15 @@ class LinkParams:
     stream_idle_s: float = tunable(20.0, 1, 600, "a stream without a byte for so long is closed")
     strikes_max: int = tunable(3, 1, 100, "invalid signatures forwarded before a peer is muted")
     mute_s: float = tunable(600.0, 1, 86_400, "a muted peer stays muted so long")
+    checks_per_turn: int = tunable(
+        24, 1, 100_000, "signatures checked in one go, 2 ms: probes pass before the next go"
+    )
+    waiting_bytes_max: int = tunable(
+        1_048_576,
+        131_072,
+        1_000_000_000,
+        "messages of one peer that wait for checks: half a second of its reconciliation",
+    )
     relay_bytes_s: float = tunable(64_000, 1_000, 1e9, "relayed for others, of them all")
     relay_share: float = tunable(0.5, 0.01, 1, "of that, as much for one peer alone")
     seed_retry_s: float = tunable(2.0, 0.1, 600, "seeds are tried again after this, then slower")

@@ -229,6 +229,7 @@ class Driver:
             *participant.membership.table_sizes(),
             *participant.trust.table_sizes(),
             *participant.table.sizes(),
+            *participant.backlog.sizes(),
         ]
         gossip, links = participant.gossip, participant.params.links
         intake, limits = gossip._intake, participant.params.gossip
@@ -241,7 +242,7 @@ class Driver:
             ("owed", len(gossip._acknowledger._waiting), limits.queue_items_max),
             ("flights", len(gossip._pusher._flights), limits.queue_items_max),
             ("rumours", gossip._spreader._count, limits.queue_items_max),
-            ("strikes", len(participant.strikes), participant.params.membership.members_max),
+            ("strikes", len(participant.blame), participant.params.membership.members_max),
         ]
         for name, size, cap in sizes:
             assert size <= cap, f"{size} {name}, {cap} are allowed"

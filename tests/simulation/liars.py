@@ -93,6 +93,7 @@ def sizes_of(participant: Participant) -> list[tuple[str, int, int]]:
         *participant.trust.table_sizes(),
         *participant.membership.table_sizes(),
         *table.sizes(),
+        *participant.backlog.sizes(),
         ("facts of one author", most(table._counts), claims.facts_per_author_max),
         ("held back of one author", most(table._held_back._counts), claims.held_back_max),
         ("forgets of one author", most(black._counts), FORGETS_MAX),

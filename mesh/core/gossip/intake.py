@@ -23,6 +23,8 @@ PASSING = frozenset(
 )
 """Refusals by `accept` that may turn out otherwise later, or have to be heard each time (whoever
 brings what is forgotten must not take it for known): their facts are not remembered."""
+FORGED = (Refusal.BAD_SIGNATURE, Refusal.BAD_KEY)
+"""Refusals for which the relay is to blame."""
 LASTING_ON_OPENING = frozenset({Refusal.UNKNOWN_CONTEXT, Refusal.NOT_CANONICAL})
 """Refusals on opening that the signed payload itself is to blame for.
 
@@ -81,7 +83,10 @@ class Intake:
         self._parked_max = parked_max
 
     def take(self, now: Now, family: Family, items: tuple[Item, ...], relay: NodeId) -> Taken:
-        """Judge the facts of a message, each on its own, and hold those that are accepted."""
+        """Judge the facts of a message, each on its own, and hold those that are accepted.
+
+        Nobody honest passes on a forgery: what comes behind one is not looked at.
+        """
         taken = Taken()
         for item in items:
             try:
@@ -95,6 +100,9 @@ class Intake:
                 try:
                     self._judge(now, Arrival(family, signed, encoded, relay), taken)
                 except RemoteError as wrong:
+                    if wrong.refusal in FORGED:
+                        taken.error = wrong
+                        return taken
                     taken.error = taken.error or wrong
         if self._parked and taken.accepted and family is Family.MEMBERS:
             self._retry(now, taken)

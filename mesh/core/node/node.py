@@ -115,6 +115,8 @@ class Node:
 
     def handle_all(self, now: Now, events: Sequence[Input]) -> list[Effect]:
         """Take inputs that came together: they share one commit, and datagrams."""
+        if self.participant is not None:
+            self.participant.backlog.begin_turn()
         for event in events:
             self._handle(now, event)
             self._settle(now)
@@ -141,6 +143,7 @@ class Node:
         if self._entry is not None:
             self._extend(self._entry.handle_timeout(now))
         if self.participant is not None:
+            self.participant.backlog.begin_turn()
             self.doorway.close_silent(now.instant)
             self._extend(self.participant.handle_timeout(now))
             self._extend(self.contact.handle_timeout(now))

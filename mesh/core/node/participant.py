@@ -15,6 +15,7 @@ from mesh.core.claims.table import Table
 from mesh.core.effects import Effect
 from mesh.core.errors import LocalError, Refusal, RemoteError
 from mesh.core.gossip.gossip import Family, Gossip, PushNumber
+from mesh.core.gossip.intake import FORGED
 from mesh.core.gossip.items import Form, Item
 from mesh.core.gossip.messages import ToldFacts
 from mesh.core.identity import Address, Boot, FactId, NodeId, PublicKey, TaskId, node_id
@@ -26,6 +27,8 @@ from mesh.core.membership.membership import Ended, Membership
 from mesh.core.membership.messages import Ack, Ping
 from mesh.core.membership.suspicion import accusers_needed
 from mesh.core.membership.verdicts import check_accusations, check_verdict
+from mesh.core.node.backlog import Backlog
+from mesh.core.node.blame import GOSSIP_KINDS, Blame
 from mesh.core.node.bulk import Bulk
 from mesh.core.node.messages import Relay, Relayed
 from mesh.core.node.removals import EVERY_BOOT, Removals
@@ -38,7 +41,6 @@ from mesh.core.trust.sheets import SheetExchange
 from mesh.core.trust.trust import Trust
 from mesh.core.wire.envelope import Author, Contexts, SignedFact, Verified, Verifier
 
-GOSSIP_KINDS = range(20, 50)
 BLOB_KINDS = range(60, 70)
 SHEET_KINDS = range(70, 80)
 MEMBER_CONTEXTS: Contexts = TRUST_CONTEXTS | MEMBERSHIP_CONTEXTS
@@ -46,7 +48,6 @@ EVIDENCE_CONTEXTS: Contexts = {
     kind.CONTEXT: kind for kind in (Presence, Verdict, Leave, Revocation)
 }
 TASK_CONTEXTS: Contexts = CLAIM_CONTEXTS | EXCHANGE_CONTEXTS | FORGET_CONTEXTS | EVIDENCE_CONTEXTS
-BLAMED = (Refusal.BAD_SIGNATURE, Refusal.BAD_KEY)
 
 
 def evidence_of(verified: Verified[Any]) -> Evidence:
@@ -64,14 +65,6 @@ def evidence_of(verified: Verified[Any]) -> Evidence:
     return Evidence(
         verified.id, verified.author, ended, local=False, kind="restarted", tags=fact.tags
     )
-
-
-@dataclass(slots=True)
-class Strikes:
-    """What a link peer did wrong lately."""
-
-    count: int = 0
-    muted_until: Instant = Instant(0.0)
 
 
 @dataclass(slots=True)
@@ -94,7 +87,8 @@ class Participant:
     blobs: Blobs = field(init=False)
     removals: Removals = field(init=False)
     sheets: SheetExchange = field(init=False)
-    strikes: dict[NodeId, Strikes] = field(default_factory=dict)
+    backlog: Backlog = field(init=False)
+    blame: Blame = field(init=False)
     advertised: Instant = Instant(float("-inf"))
     kinds: tuple[str, ...] = ()
     """The kinds for which this node last advertised waiting agents."""
@@ -109,6 +103,8 @@ class Participant:
     def __post_init__(self) -> None:
         limits, members_max = self.params.gossip, self.params.membership.members_max
         self._said = Buckets(limits.author_facts_s, limits.author_facts_burst, members_max)
+        self.blame = Blame(self.params.links, self._count)
+        self.backlog = Backlog(self.params.links, self.verifier, self._take_up, self._count)
 
     # ---- what gossip asks (Receiver)
 
@@ -293,25 +289,26 @@ class Participant:
         return self._receive_frames(now, opened)
 
     def receive_message(self, now: Now, peer: NodeId, kind: int, body: bytes) -> list[Effect]:
-        """Handle one message of an authenticated peer; what is wrong is counted and blamed."""
-        strikes = self.strikes.get(peer)
-        if strikes is not None and now.instant < strikes.muted_until and kind in GOSSIP_KINDS:
+        """Handle one message of an authenticated peer, now or when it is its turn."""
+        if self.backlog.must_wait(peer, kind):
+            self.backlog.put(now, peer, kind, body)
+            return []
+        return self._take_up(now, peer, kind, body)
+
+    def _take_up(self, now: Now, peer: NodeId, kind: int, body: bytes) -> list[Effect]:
+        """Handle one message; what is wrong with it is counted and blamed."""
+        if self.blame.is_muted(now.instant, peer, kind):
             return []
         try:
             return self._route(now, peer, kind, body)
         except RemoteError as error:
             self.refuse(error)
-            if error.refusal in BLAMED:
-                self._blame(now, peer)
+            if error.refusal in FORGED:
+                self.blame.strike(now.instant, peer)
             return []
 
-    def _blame(self, now: Now, peer: NodeId) -> None:
-        strikes = self.strikes.setdefault(peer, Strikes())
-        strikes.count += 1
-        if strikes.count >= self.params.links.strikes_max:
-            strikes.count = 0
-            strikes.muted_until = later(now.instant, self.params.links.mute_s)
-            self.transport.count("muted")
+    def _count(self, name: str) -> None:
+        self.transport.count(name)
 
     def _route(self, now: Now, peer: NodeId, kind: int, body: bytes) -> list[Effect]:
         if kind in PROBE_KINDS:
@@ -423,7 +420,8 @@ class Participant:
 
     def _forget(self, node: NodeId) -> None:
         """Keep nothing of a link to a node that is no member any more."""
-        self.strikes.pop(node, None)
+        self.blame.forget(node)
+        self.backlog.forget(node)
         for effect in self.bulk.forget(node):
             self.outbox.put(effect)
 
@@ -464,6 +462,8 @@ class Participant:
             self._judge_more(now)
         if self.sheets.next_deadline() <= instant:
             self.sheets.handle_timeout(instant)
+        if self.backlog.next_deadline() <= instant:
+            self.backlog.serve(now)
         for part in (self.membership, self.gossip, self.desk, self.blobs):
             if part.next_deadline() <= instant:
                 part.handle_timeout(now)
@@ -478,6 +478,7 @@ class Participant:
             self.gossip.next_deadline(),
             self.desk.next_deadline(),
             self.blobs.next_deadline(),
+            self.backlog.next_deadline(),
             self.bulk.next_deadline(),
             self.removals.next_deadline(),
             self.sheets.next_deadline(),

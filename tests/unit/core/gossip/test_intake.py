@@ -69,21 +69,25 @@ def test_a_forged_fact_does_not_keep_the_true_one_out() -> None:
     assert len(here.gossip.ids(MEMBERS)) == 2
 
 
+def told(*items: bytes) -> bytes:
+    return EagerFacts(MEMBERS, tuple(Item(Form.SINGLE, item) for item in items)).encode()
+
+
 def test_the_rest_of_a_message_counts_and_the_first_error_is_told() -> None:
     here, there = pair()
-    bad = replace(there.notes(b"bad")[0].signed, signature=bytes(64))
     good = there.notes(b"good")[0]
-    broken = Item(Form.SINGLE, bytes(100))
-    body = EagerFacts(
-        MEMBERS,
-        (
-            Item(Form.SINGLE, bad.encode()),
-            broken,
-            Item(Form.SINGLE, good.signed.encode()),
-        ),
-    ).encode()
-    assert give(here, there, body) is Refusal.BAD_SIGNATURE
+    assert give(here, there, told(bytes(100), good.signed.encode())) is Refusal.MALFORMED
     assert here.gossip.holds(MEMBERS, good.id)
+
+
+def test_what_comes_behind_a_forgery_is_not_looked_at() -> None:
+    here, there = pair()
+    before, bad, behind = (there.notes(text)[0].signed for text in (b"before", b"bad", b"behind"))
+    forged = replace(bad, signature=bytes(64))
+    body = told(bytes(100), before.encode(), forged.encode(), behind.encode())
+    assert give(here, there, body) is Refusal.BAD_SIGNATURE
+    assert here.gossip.ids(MEMBERS) == (before.id,)
+    assert here.verifier.verifications == 2
 
 
 @pytest.mark.parametrize(("refusal", "judged"), [(Refusal.BROKEN_RULE, 1), (Refusal.OVER_CAP, 2)])
