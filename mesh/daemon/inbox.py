@@ -60,10 +60,10 @@ class Inbox:
         return max(0, self._offered_max - len(self))
 
     def offer(self, inputs: Sequence[Input]) -> int:
-        """Take as many as there is room for; returns how many."""
+        """Take as many as there is room for; returns how many. Whoever offers sees to the rest."""
         taken = inputs[: self.room]
         for each in taken:
-            self.notice(each)
+            self._file(each)
         return len(taken)
 
     async def wait_room(self) -> None:
@@ -80,6 +80,10 @@ class Inbox:
 
     def notice(self, each: Input) -> None:
         """Add an input whose number is bounded by what the node asked for."""
+        self._file(each)
+        self._filled.set()
+
+    def _file(self, each: Input) -> None:
         entry = (self._instant(), each)
         match each:
             case CommandReceived() | ClientGone():
@@ -91,17 +95,15 @@ class Inbox:
                 self._streams.append(entry)
             case _:
                 self._network.append(entry)
-        self._filled.set()
 
     def wake(self) -> None:
         """Let the pump look around though nothing came in."""
         self._filled.set()
 
-    async def wait(self, seconds: float) -> None:
-        """Return once something is there, at a wake-up, or after so long."""
+    async def wait(self) -> None:
+        """Return once something is there, or at a wake-up."""
         if not len(self) and not self._filled.is_set():
-            with trio.move_on_after(max(0.0, seconds)):
-                await self._filled.wait()
+            await self._filled.wait()
         else:
             await trio.lowlevel.checkpoint()
         self._filled = trio.Event()

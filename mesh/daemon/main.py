@@ -1,5 +1,6 @@
 """`mesh up`: one node on this machine, from its data directory to its control socket."""
 
+import gc
 import json
 import os
 import random
@@ -383,11 +384,21 @@ async def _serve(
     return await _drive(Node(setup), plan, front)
 
 
+def _settle_memory() -> None:
+    """Take what is there for good out of every later search for cycles: modules, restored facts.
+
+    A full search stops the node, 25 ms for the modules alone and as much per 10,000 facts.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 async def _drive(node: Node, plan: Plan, front: Front) -> int:
     reason = ""
     failure: LocalError | None = None
     async with Shell(node, plan) as shell:
         front.shell = shell
+        _settle_memory()
         front.server = ControlServer(front.control, shell.put)
         try:
             async with trio.open_nursery() as nursery:

@@ -1,6 +1,10 @@
-"""The only loop that owns the node: inputs go in, effects come out in order.
+"""The only one that owns the node: inputs go in, effects come out in order.
 
-What has come in together goes in together, so that it shares one commit, and datagrams. The loop
+A turn never waits, so no turn runs into another. The pump's own task takes one whenever something
+is in the inbox or time is up; whoever has just read datagrams takes one itself, since to wake
+another task for that would cost a round of the loop.
+
+What has come in together goes in together, so that it shares one commit, and datagrams. A turn
 never waits for the world. Effects are handed on (to a socket, a queue, the writer) and the loop
 goes on; what waits for a commit waits in the node, behind its number. There is one deadline, the
 node's, and one rule of fairness: before the node is told that time is up, what had already reached
@@ -73,7 +77,11 @@ class Pump:
         self._around = around
         self._params = params
         self._reason: str | None = None
+        self._is_running = False
+        self._is_gap_unknown = False
         self._planned = Instant(0.0)
+        """When the alarm goes off, whatever comes in until then."""
+        self._alarm = trio.CancelScope()
         self._deadline = Instant(0.0)
         """The node's, as of the end of the last turn."""
         self._slept_s = around.clock.slept_s()
@@ -93,29 +101,53 @@ class Pump:
         self._perform(self._node.start(around.clock.now()))
         self._looked = around.clock.now().instant
         self._deadline = self._node.next_deadline()
+        self._is_running = True
         task_status.started()
         while self._reason is None:
-            await self._sleep()
-            around.poll()
-            self._notice_gap_and_lag()
-            self._handle_inputs()
-            self._handle_deadline()
-            around.watchdog()
+            deadline = self._plan(around.clock.now().instant)
+            with trio.CancelScope(deadline=deadline) as self._alarm:
+                while self._reason is None:
+                    await around.inbox.wait()
+                    around.poll()
+                    self._turn()
+            if self._alarm.cancelled_caught:
+                around.poll()
+                self._turn()
+        self._is_running = False
         return self._reason
+
+    def turn(self) -> None:
+        """Handle what has come in and what is due; nothing before the start or after the end."""
+        if self._is_running and self._reason is None:
+            self._turn()
+
+    def _turn(self) -> None:
+        around = self._around
+        self._notice_gap_and_lag(around.clock.now().instant)
+        self._handle_inputs()
+        now = self._handle_deadline()
+        around.watchdog()
+        if len(around.inbox):
+            around.inbox.wake()
+        if self._deadline < self._planned or self._planned <= now:
+            # One that is set too early just goes off for nothing, once.
+            self._alarm.deadline = self._plan(now)
 
     def handle_outcomes(self) -> None:
         """Tell the node what the writer has decided."""
         self._handle(*self._around.outcomes())
 
-    async def _sleep(self) -> None:
-        now = self._around.clock.now().instant
+    def _plan(self, now: Instant) -> float:
+        """Return until when, on the clock of the loop, to wait for inputs."""
         # From the last look at the clock: a stop amid a turn is a lag as well.
         self._planned = min(self._deadline, Instant(self._looked + HEARTBEAT_S))
-        await self._around.inbox.wait(self._planned - now)
+        return trio.current_time() + max(0.0, self._planned - now)
 
-    def _notice_gap_and_lag(self) -> None:
-        now = self._looked = self._around.clock.now().instant
-        gap_s = self._take_gap_s()
+    def _notice_gap_and_lag(self, now: Instant) -> None:
+        # Asked so often that no gap worth telling can hide, and not at each turn.
+        is_soon = now - self._looked <= self._params.loop_lag_s and not self._is_gap_unknown
+        self._looked = now
+        gap_s = 0.0 if is_soon else self._take_gap_s()
         if gap_s > self._params.suspend_gap_s:
             self._handle(SuspendGap(gap_s))
         oldest = self._around.inbox.oldest()
@@ -128,6 +160,7 @@ class Pump:
 
     def _take_gap_s(self) -> float:
         slept_s = self._around.clock.slept_s()
+        self._is_gap_unknown = slept_s is None
         if slept_s is None:
             return 0.0
         before_s, self._slept_s = self._slept_s, slept_s
@@ -136,9 +169,11 @@ class Pump:
     def _handle_inputs(self) -> None:
         self._handle(*self._around.outcomes(), *self._around.inbox.take(INPUTS_PER_TURN))
 
-    def _handle_deadline(self) -> None:
-        if not self._is_due(self._around.clock.now()):
-            return
+    def _handle_deadline(self) -> Instant:
+        """Let time pass if the deadline is over; returns the present."""
+        now = self._around.clock.now()
+        if not self._is_due(now):
+            return now.instant
         self._around.poll()
         self._handle_inputs()
         now = self._around.clock.now()
@@ -146,6 +181,7 @@ class Pump:
             self._perform(self._node.handle_timeout(now))
             # A deadline that stays in the past would turn this loop into a hot one.
             assert not self._is_due(now)
+        return now.instant
 
     def _is_due(self, now: Now) -> bool:
         self._deadline = self._node.next_deadline()

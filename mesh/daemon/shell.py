@@ -69,7 +69,7 @@ class Shell:
         self._token = trio.lowlevel.current_trio_token()
         self._inbox = Inbox(lambda: clock.now().instant, bounds.inbox)
         self._writer = Writer(plan.log, self._wake_from_thread, bounds.writer)
-        self._udp = UdpPort(plan.sockets.udp, self._inbox)
+        self._udp = UdpPort(plan.sockets.udp, self._inbox, self._arrived)
         self._streams = Streams(plan.sockets.listener, self._inbox, bounds.streams)
         self._blobs = BlobFiles(plan.blobs, self._inbox.notice)
         self._resolver = Resolver(plan.sockets.udp.family, self._inbox)
@@ -159,6 +159,9 @@ class Shell:
 
     def _perform(self, effect: Effect) -> None:
         self._performer.perform(effect)
+
+    def _arrived(self) -> None:
+        self._pump.turn()
 
     def _wake_from_thread(self) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import socket
 from collections import Counter
+from collections.abc import Callable
 
 import trio
 
@@ -20,9 +21,13 @@ BUFFER_BYTES = DATAGRAM_BYTES_MAX + 1
 class UdpPort:
     """Sends and receives datagrams on a bound socket that does not block."""
 
-    def __init__(self, bound: socket.socket, inbox: Inbox) -> None:
+    def __init__(
+        self, bound: socket.socket, inbox: Inbox, arrived: Callable[[], object] | None = None
+    ) -> None:
+        """`arrived` is called after something was put into the inbox; without it, that wakes."""
         self._socket = bound
         self._inbox = inbox
+        self._arrived = arrived or inbox.wake
         self._book = AddressBook(bound.family)
         self._buffer = bytearray(BUFFER_BYTES)
         self._view = memoryview(self._buffer)
@@ -52,6 +57,7 @@ class UdpPort:
             await trio.lowlevel.wait_readable(self._socket)
             await self._inbox.wait_room()
             self.drain()
+            self._arrived()
 
     def drain(self) -> int:
         """Move what has arrived into the inbox, as far as there is room; returns how many."""

@@ -38,7 +38,7 @@ class End:
                     self.seen.append(each)
                     if not isinstance(each, StreamReceived):
                         return each
-                await self.inbox.wait(0 if len(self.inbox) else 5)
+                await self.inbox.wait()
 
     def data(self, stream: int) -> bytes:
         pieces = [
@@ -51,7 +51,7 @@ class End:
     async def wait_data(self, stream: int, size: int) -> bytes:
         with trio.fail_after(5):
             while len(self.data(stream)) < size:
-                await self.inbox.wait(5)
+                await self.inbox.wait()
                 self.seen += self.inbox.take(100)
         return self.data(stream)
 
@@ -262,7 +262,7 @@ async def test_a_full_inbox_holds_back_the_peer() -> None:
             )
             with trio.fail_after(5):
                 while got < total:
-                    await one.inbox.wait(5)
+                    await one.inbox.wait()
                     found = [each for each in one.inbox.take(9) if isinstance(each, StreamReceived)]
                     got += sum(len(each.data) for each in found)
 

@@ -44,7 +44,7 @@ async def received(end: End, count: int) -> list[Input]:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(end.port.run)
             while len(found) < count:
-                await end.inbox.wait(5)
+                await end.inbox.wait()
                 found += end.inbox.take(count)
             nursery.cancel_scope.cancel()
     return found
@@ -95,7 +95,7 @@ async def test_with_a_full_inbox_datagrams_wait_in_the_kernel() -> None:
             await two.inbox.put(ClientGone(ClientId(1)))
             found = two.inbox.take(7)
             while len(found) < 11:
-                await two.inbox.wait(5)
+                await two.inbox.wait()
                 found += two.inbox.take(7)
         nursery.cancel_scope.cancel()
     data = [each.data for each in found if isinstance(each, DatagramReceived)]
