@@ -28,7 +28,7 @@ from mesh.core.effects import ClientId, DropBlob, Json, ReadBlob, SealBlob, Writ
 from mesh.core.errors import LocalError, Refusal, RemoteError
 from mesh.core.identity import BlobId, NodeId, TaskId
 from mesh.core.inputs import BlobFailed, BlobInput, BlobRead, BlobSealed, BlobWritten
-from mesh.core.instants import Instant, Now, later
+from mesh.core.instants import NEVER, Instant, Now, later
 from mesh.core.outbox import Outbox
 from mesh.core.params import BlobParams
 
@@ -439,6 +439,8 @@ class Blobs:
 
     def settle(self, now: Now) -> None:
         """Ask at once for what has come to be wanted during one input."""
+        if not self.fetching.fetches:
+            return
         while fresh := [
             fetch for fetch in self._asking() if fetch.source is None and fetch.due <= now.instant
         ]:
@@ -465,9 +467,8 @@ class Blobs:
 
     def next_deadline(self) -> Instant:
         """Return when something is due."""
-        calm = min(self.fetching.next_wake(), self.shelf.next_idle())
-        if not self._waits and not self.fetching.fetches:
-            return calm
+        if not (self._waits or self.shelf.volumes):
+            return NEVER  # what is fetched has its volume
         ends = (deadline for _, deadline in self._waits.values())
         due = (fetch.due for fetch in self._asking())
-        return min((calm, *ends, *due))
+        return min((*ends, *due, self.fetching.next_wake(), self.shelf.next_idle()))

@@ -27,7 +27,7 @@ from mesh.core.claims.texts import entered_text
 from mesh.core.claims.views import TERMINAL
 from mesh.core.claims.waiters import ClaimWaiter
 from mesh.core.commands import TaskBid, TaskClaim
-from mesh.core.effects import CommitNumber
+from mesh.core.effects import CommitNumber, Json
 from mesh.core.errors import LocalError
 from mesh.core.gossip.vocabulary import PushNumber, Want
 from mesh.core.identity import NodeId, TaskId
@@ -266,7 +266,9 @@ class Claiming:
         )
         ledger.sessions.add(holding)
         ledger.count("claims")
-        owned = held_view(ledger, ledger.known(record.task), claim, handle, "owned")
+        owned: dict[str, Json] = {}
+        if waiter.asker.key or holding.provisional:
+            owned = held_view(ledger, ledger.known(record.task), claim, handle, "owned")
         rows = ledger.requests.expect(waiter.asker.key, Answer(owned))
         number = parts.outbox.commit(holding.row(), *rows)
         if holding.provisional:

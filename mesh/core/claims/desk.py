@@ -279,7 +279,7 @@ class Desk:
 
     def _look_who_waits(self) -> None:
         kinds = self._ledger.sessions.waiting_kinds() | self._ledger.waiters.kinds()
-        self._kinds = tuple(sorted(kinds)[:KINDS_ADVERTISED_MAX])
+        self._kinds = tuple(sorted(kinds)[:KINDS_ADVERTISED_MAX]) if kinds else ()
 
     def counters(self) -> dict[str, int]:
         """Return what happened so far, and what is under way."""

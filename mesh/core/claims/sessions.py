@@ -209,6 +209,8 @@ class Sessions:
     def waiting_kinds(self) -> dict[str, None]:
         """Return the kinds for which an attached agent has room."""
         kinds: dict[str, None] = {}
+        if not self._sessions:
+            return kinds
         for session in self._sessions.values():
             if self.has_capacity(session.client):
                 kinds.update(dict.fromkeys(session.kinds))

@@ -52,6 +52,8 @@ class Timers:
 
     def next_deadline(self) -> Instant:
         """Return when the first is due; never, when there is none."""
+        if not self._heap:
+            return NEVER
         self._drop_dead()
         return self._heap[0][0] if self._heap else NEVER
 

@@ -118,7 +118,10 @@ class Node:
         if self.participant is not None:
             self.participant.backlog.begin_turn()
         for event in events:
-            self._handle(now, event)
+            if type(event) is DatagramReceived:
+                self._receive_datagram(now, event)  # most inputs: spared the sorting below
+            else:
+                self._handle(now, event)
             self._settle(now)
         return self._finish(now)
 
@@ -181,11 +184,15 @@ class Node:
     def _extend(self, effects: list[Effect]) -> None:
         self.outbox.effects += effects
 
+    def _receive_datagram(self, now: Now, event: DatagramReceived) -> None:
+        if self.participant is not None:
+            data, source = event.data, event.source
+            self.outbox.effects += self.participant.receive_datagram(now, data, source)
+
     def _handle_network(self, now: Now, event: NetworkInput) -> None:
         match event:
-            case DatagramReceived(data, source):
-                if self.participant is not None:
-                    self._extend(self.participant.receive_datagram(now, data, source))
+            case DatagramReceived():
+                self._receive_datagram(now, event)
             case SeedsResolved(addresses):
                 if self._entry is not None:
                     self._extend(self._entry.handle_resolved(now, addresses))
@@ -433,7 +440,7 @@ class Node:
 
     def _finish(self, now: Now) -> list[Effect]:
         participant, outbox = self.participant, self.outbox
-        commit = self._take_commit(now)
+        commit = self._take_commit(now) if outbox.rows or outbox.promised else []
         effects = outbox.effects
         outbox.effects = []
         if participant is not None:
