@@ -207,7 +207,10 @@ class TaskRelease(msgspec.Struct, tag="task.release", frozen=True, forbid_unknow
 
 
 class TaskCancel(msgspec.Struct, tag="task.cancel", frozen=True, forbid_unknown_fields=True):
-    """Nobody shall do this task any more; a running owner is told to stop."""
+    """Nobody shall do this task any more; a running owner is told to stop.
+
+    For its submitters (under a dedupe key all of them), its owner's node and admins.
+    """
 
     task: TaskText
     request_id: RequestId | None = None

@@ -1,6 +1,7 @@
 """A disk that is full or fails: nothing is promised meanwhile, and it goes on by itself after."""
 
 import contextlib
+import hashlib
 import shutil
 import time
 from collections import Counter
@@ -9,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mesh.cli.demo import wait_for
+from mesh.control import blobs
 from mesh.control.client import Client, NodeUnreachable, Refused
-from tests.end_to_end.processes import START_LIMIT_S, encoded, show
+from tests.end_to_end.processes import START_LIMIT_S, claim, encoded, show, submit
 from tests.faults.fault import Fault, Figure, Need, Outcome, Scale
 from tests.faults.machine import (
     HostMesh,
@@ -23,7 +25,9 @@ from tests.faults.machine import (
     task_states,
 )
 
-TMPFS_BYTES = 4 * 1024 * 1024
+MEBIBYTE = 1024 * 1024
+TMPFS_BYTES = 4 * MEBIBYTE
+RESULT_LIMIT_S = 30.0
 FIRST_REFUSAL_LIMIT_S = 20.0
 RECOVERY_LIMIT_S = 5.0
 KIND = "keep"
@@ -123,24 +127,94 @@ def _is_completed(node: HostNode, task: str) -> bool:
     return bool(show(node, task)["state"] == "completed")
 
 
+def fill(ballast: Path) -> None:
+    """Take all room that a file can take."""
+    with contextlib.suppress(OSError), ballast.open("wb") as file:
+        while True:
+            file.write(bytes(4096))
+            file.flush()
+
+
+def result_disk_full(scale: Scale) -> Outcome:
+    """Let a large result come to a submitter whose disk has no room for it, and restart it."""
+    size = (3 if scale is Scale.QUICK else 64) * MEBIBYTE
+    result = hashlib.shake_128(b"result").digest(size)
+    digest = blobs.digest_of(result)
+    with host_mesh(1) as mesh:
+        owner, node = mesh.host(0), mesh.node(mesh.nodes[0])
+        place = node.data / "blobs"
+        for folder in (node.folder, node.data, place):
+            folder.mkdir(mode=0o700)
+        ballast = place / "ballast"
+        with mounted("-t", "tmpfs", "-o", f"size={size + MEBIBYTE}", "tmpfs", at=place):
+            try:
+                node.start_node()
+                wait_for("the node", node.is_up, START_LIMIT_S)
+                mesh.together(mesh.nodes)
+                fill(ballast)
+                task = submit(node, KIND)
+                _complete(owner, task, result)
+                wait_for("a failure", lambda: _disk_errors(node) > 0, FIRST_REFUSAL_LIMIT_S)
+                other = submit(node, KIND)
+                if scale is Scale.FULL:
+                    mesh.kill(node)
+                    mesh.restart(node)
+                    wait_for("one more", lambda: _disk_errors(node) > 0, FIRST_REFUSAL_LIMIT_S)
+                state = show(node, task)["state"]
+                early = _is_stored(node, digest)
+                ballast.unlink()
+                recovered_s = seconds_until(
+                    lambda: _is_stored(node, digest), RESULT_LIMIT_S * 2, "the result"
+                )
+                with Client.connect(str(node.socket)) as client:
+                    content = b"".join(blobs.get(client, digest, size))
+                return Outcome(
+                    (
+                        Figure("bytes of the result", size),
+                        Figure("taken for whole without room", early, at_most=0),
+                        Figure("known as completed", state == "completed", at_least=1),
+                        Figure("small tasks still taken", _is_known(owner, other), at_least=1),
+                        Figure("fetched by itself after", recovered_s, "s", at_most=RESULT_LIMIT_S),
+                        Figure("right", content == result, at_least=1),
+                        Figure("kept by its owner", _is_stored(owner, digest), at_least=1),
+                    )
+                )
+            finally:
+                mesh.destroy()
+
+
+def _complete(owner: HostNode, task: str, result: bytes) -> None:
+    wait_for("the task", lambda: _is_known(owner, task), START_LIMIT_S)
+    handle = claim(owner, task)["handle"]
+    with Client.connect(str(owner.socket)) as client:
+        blobs.put(client, result)
+        client.call("task.complete", handle=handle, blob=blobs.digest_of(result))
+
+
+def _disk_errors(node: HostNode) -> int:
+    return node.counters().get("blob_disk_errors", 0)
+
+
+def _is_known(node: HostNode, task: str) -> bool:
+    return task in task_states(node)
+
+
+def _is_stored(node: HostNode, digest: str) -> bool:
+    views = node.call("blob.list")["blobs"]
+    return any(view["digest"] == digest and view["complete"] for view in views)
+
+
 def disk_full(scale: Scale) -> Outcome:
     """Fill the disk under a node."""
     with host_mesh(1) as mesh:
         node = mesh.node(mesh.nodes[0])
         ballast = node.data / "ballast"
-
-        def fill() -> None:
-            with contextlib.suppress(OSError), ballast.open("wb") as file:
-                while True:
-                    file.write(bytes(4096))
-                    file.flush()
-
         with mounted("-t", "tmpfs", "-o", f"size={TMPFS_BYTES}", "tmpfs", at=node.data):
             try:
                 node.start_node()
                 wait_for("the node", node.is_up, START_LIMIT_S)
                 mesh.together(mesh.nodes)
-                return withstand(mesh, node, Disk(fill, ballast.unlink), scale)
+                return withstand(mesh, node, Disk(lambda: fill(ballast), ballast.unlink), scale)
             finally:
                 mesh.destroy()
 
@@ -195,6 +269,14 @@ FAULTS = (
         criterion="submits refused with a clear error, never a false ack; membership goes on; "
         "recovers alone",
         run=disk_full,
+        needs=(Need.MOUNTS,),
+        in_quick_run=True,
+    ),
+    Fault(
+        name="result-disk-full",
+        does="no room for a result at its submitter; 64 MiB and a kill -9 in the full form",
+        criterion="it stays at its owner, and comes by itself once there is room",
+        run=result_disk_full,
         needs=(Need.MOUNTS,),
         in_quick_run=True,
     ),

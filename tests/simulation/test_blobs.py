@@ -4,14 +4,18 @@ from base64 import b64decode, b64encode
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from mesh.core.blob_commands import BlobFetch, BlobGet, BlobPut
+from mesh.core.blobs.messages import PART_BYTES_MAX
+from mesh.core.claims.lodging import INLINE_BYTES_MAX
 from mesh.core.commands import (
     TaskAccept,
     TaskClaim,
     TaskComplete,
     TaskOffer,
     TaskProgress,
+    TaskShow,
     TaskSubmit,
 )
 from mesh.core.identity import BlobId
@@ -94,6 +98,50 @@ def test_a_large_result_survives_its_author(meshes: MeshOf) -> None:
     assert read(mesh, "a", digest, len(OUTPUT)) == OUTPUT
     mesh["b"].tell(BlobFetch(digest, len(OUTPUT)))
     assert read(mesh, "b", digest, len(OUTPUT)) == OUTPUT
+
+
+SMALL = 4 * PART_BYTES_MAX
+
+
+@pytest.mark.parametrize(
+    "size",
+    [0, 1, 700, 701, PART_BYTES_MAX - 1, PART_BYTES_MAX, PART_BYTES_MAX + 1, SMALL - 1, SMALL],
+)
+def test_a_result_of_any_size_that_is_allowed_comes_as_it_was(meshes: MeshOf, size: int) -> None:
+    params = params_for("local")
+    mesh = meshes(2, params=replace(params, blobs=replace(params.blobs, blob_bytes_max=SMALL)))
+    data = content(size)
+    mesh["a"].submit("build")
+    mesh.run(s=1)
+    handle = mesh["b"].claim("build").text("handle")
+    mesh["b"].start("build")
+    inline = size <= INLINE_BYTES_MAX
+    given = TaskComplete(handle, b64encode(data).decode() if inline else "")
+    named = None if inline else put(mesh, "b", data)
+    mesh["b"].tell(structs.replace(given, blob=named))
+    mesh.run_until(lambda: mesh["a"].view("build").state is TaskState.COMPLETED)  # type: ignore[union-attr]  # it was submitted
+    shown = mesh["a"].tell(TaskShow(mesh.known("build"))).result
+    assert isinstance(shown, dict)
+    task = shown["task"]
+    assert isinstance(task, dict)
+    result = task["result"]
+    assert isinstance(result, dict)
+    assert result["digest"] == name_of(data).hex()
+    if size <= 700:
+        assert (result["output"], result["blob"]) == (b64encode(data).decode(), None)
+        return
+    assert result["blob"] == {"digest": name_of(data).hex(), "size": size}
+    mesh.run_until(lambda: has(mesh, "a", data))
+    assert read(mesh, "a", name_of(data).hex(), size) == data
+    assert has(mesh, "b", data), "its owner keeps it as well"
+
+
+def test_a_result_of_one_byte_too_many_is_refused(meshes: MeshOf) -> None:
+    params = params_for("local")
+    mesh = meshes(2, params=replace(params, blobs=replace(params.blobs, blob_bytes_max=SMALL)))
+    with pytest.raises(Refused, match=f"{SMALL + 1} bytes: a blob has 1 to {SMALL}") as refused:
+        put(mesh, "b", content(SMALL + 1))
+    assert refused.value.name == "blob_too_large"
 
 
 def test_a_broken_connection_costs_what_was_under_way(meshes: MeshOf) -> None:

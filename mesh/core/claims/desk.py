@@ -98,6 +98,7 @@ class Desk:
             auctions.forget,
             self._limits.forget,
             self._payloads.forget,
+            self._writing.submitting.forget,
         ]
         self._queries = Queries(self._ledger, self.garbage)
         self._exchanging = Exchanging(self._ledger, self._claiming, self._writing)

@@ -170,3 +170,15 @@ def not_settled(record: Record) -> LocalError:
         f"the claim on task {task_text(record.task)} may still be lost",
         "wait for the notification task.settled",
     )
+
+
+def not_submitted_here(record: Record) -> LocalError:
+    """Return the error for canceling what others have submitted."""
+    assert record.spec is not None
+    hint = "cancel it there, on its owner's node, or on an admin's node"
+    if record.spec.fact.dedupe is not None:
+        hint += "; or submit it here under the same key, which makes this node a submitter as well"
+    where = record.spec.author.hex()
+    return LocalError(
+        "not_permitted", f"task {task_text(record.task)} was submitted on {where}", hint
+    )

@@ -1,6 +1,6 @@
 """From what a client asks for to the spec that is signed: every limit checked, every time dated."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from mesh.core.claims.dependencies import reaches
 from mesh.core.claims.facts import (
@@ -40,6 +40,8 @@ class Submitting:
 
     ledger: Ledger
     _last_number: int = 0
+    _joined: dict[TaskId, None] = field(default_factory=dict)
+    """Tasks of others that were submitted here again, under the same key."""
 
     def draft(self, now: Now, command: TaskSubmit) -> Spec:
         """Return the spec that a client asks for; raises LocalError for what cannot be."""
@@ -95,6 +97,18 @@ class Submitting:
     def is_forgotten(self, spec: Spec) -> bool:
         """Whether the key of a draft stands for a task that is finished and forgotten."""
         return spec.dedupe is not None and spec.task in self.ledger.parts.table.forgotten
+
+    def note_joined(self, task: TaskId) -> None:
+        """A task that was there already is submitted here as well."""
+        self._joined[task] = None
+
+    def has_joined(self, task: TaskId) -> bool:
+        """Whether a client of this node has submitted a task that was there already."""
+        return task in self._joined
+
+    def forget(self, task: TaskId) -> None:
+        """A task is let go of."""
+        self._joined.pop(task, None)
 
     def count(self) -> None:
         """A draft was published: its number is used up."""

@@ -1,6 +1,6 @@
 """What agents and clients write: submit, start, complete, fail, release, cancel."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 from mesh.core.claims.exchange_facts import Release
@@ -17,8 +17,14 @@ from mesh.core.claims.facts import (
     TaskFact,
 )
 from mesh.core.claims.ledger import Ledger, task_name, wall_ms
-from mesh.core.claims.record import token_key, token_text
-from mesh.core.claims.refusals import already_finished, claim_lost, lost_body, not_settled
+from mesh.core.claims.record import Record, token_key, token_text
+from mesh.core.claims.refusals import (
+    already_finished,
+    claim_lost,
+    lost_body,
+    not_settled,
+    not_submitted_here,
+)
 from mesh.core.claims.requests import Answer, Asker
 from mesh.core.claims.sessions import NOTHING_UNSAID, Holding, Phase, Unsaid
 from mesh.core.claims.settle import Copies
@@ -100,6 +106,7 @@ class Writing:
     def _join(self, now: Now, asker: Asker, command: TaskSubmit, spec: Spec) -> None:
         """Answer with the task that stands under the same key already."""
         self.ledger.count("deduplicated")
+        self.submitting.note_joined(spec.task)
         held = self.ledger.known(spec.task)
         body: dict[str, Json] = {
             "task": task_text(spec.task),
@@ -128,20 +135,24 @@ class Writing:
         if record.state in TERMINAL:
             raise already_finished(record)
         assert record.spec is not None
-        mine = self.ledger.self_id
-        is_claimant = any(view.valid and view.fact.author == mine for view in record.claims)
-        is_allowed = record.spec.author == mine or is_claimant
-        if not is_allowed and not self.ledger.parts.is_admin(mine):
-            raise LocalError(
-                "not_permitted",
-                f"task {command.task} was submitted on {record.spec.author.hex()}",
-                "cancel it there, on its owner's node, or on an admin's node",
-            )
-        self.ledger.publish(now, [Cancel(record.task, record.spec.id)])
+        facts: list[TaskFact] = [Cancel(record.task, record.spec.id)]
+        if not self._may_cancel(record):
+            if not self.submitting.has_joined(record.task):
+                raise not_submitted_here(record)
+            # Whoever submits may cancel. That this node did, under a key, has not been said yet.
+            facts.insert(0, replace(record.spec.fact, created_ms=wall_ms(now)))
+        self.ledger.publish(now, facts)
         self.ledger.count("canceled")
         self.answer_after_commit(
             now, asker, command, {"task": command.task, "state": TaskState.CANCELED.value}
         )
+
+    def _may_cancel(self, record: Record) -> bool:
+        mine = self.ledger.self_id
+        specs = () if record.spec is None else (record.spec, *record.others)
+        if any(spec.author == mine for spec in specs) or self.ledger.parts.is_admin(mine):
+            return True
+        return any(view.valid and view.fact.author == mine for view in record.claims)
 
     # --- claims
 

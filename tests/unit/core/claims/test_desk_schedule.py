@@ -260,6 +260,42 @@ def test_two_submitters_of_one_key_make_one_task() -> None:
     assert world[0].claim(task)["task"] == task
 
 
+def test_whoever_has_submitted_under_a_key_cancels_it_for_all() -> None:
+    world = World(count=4)
+    a, b, c, d = world.places
+    task = a.submit(dedupe="nightly", payload=b"x")
+    world.run(0.1)
+    claimed = d.claim(task)
+    assert claimed["task"] == task
+    refused = c.call(TaskCancel(task))
+    assert isinstance(refused, ReplyError)
+    assert (refused.name, "same key" in refused.hint) == ("not_permitted", True)
+    assert b.call(TaskSubmit("build", "eA==", dedupe="nightly"))["joined"]
+    assert b.call(TaskCancel(task))["state"] == "canceled"
+    world.run(0.1)
+    for place in world.places:
+        view = place.view(task)
+        assert (view["state"], view["submits"], view["differing"]) == ("canceled", 2, [])
+    assert a.call(TaskSubmit("build", "eA==", dedupe="nightly"))["joined"], "the key stays taken"
+
+
+def test_of_two_that_submitted_a_key_apart_either_may_cancel() -> None:
+    for canceler in (0, 1):
+        world = World(count=2)
+        world.parted = {1: 1}
+        [task] = {place.submit(dedupe="nightly") for place in world.places}
+        world.parted = {}
+        for place in world.places:
+            for fact in tuple(place.gossip.held.values()):
+                for other in world.places:
+                    if other is not place:
+                        other.receive([fact], place, None)
+        world.run(1.0)
+        assert world[canceler].call(TaskCancel(task))["state"] == "canceled"
+        world.run(0.1)
+        assert world[1 - canceler].view(task)["state"] == "canceled"
+
+
 def test_a_key_that_is_known_joins_and_says_whether_the_work_differs() -> None:
     world = World(count=2)
     task = world[0].submit(dedupe="nightly", payload=b"x")
