@@ -73,6 +73,12 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
         "--greatest", metavar="TOKEN", help="refuse a lesser token than this one, seen before"
     )
     parser.add_argument(
+        "--alone",
+        action="store_true",
+        help="take also a claim without the reasons why its task changed hands, of which there "
+        "were too many",
+    )
+    parser.add_argument(
         "certificate", metavar="CERTIFICATE|-|@FILE", help="from `mesh fence certificate`"
     )
     parser.set_defaults(run=verify)
@@ -81,12 +87,16 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
 def verify(options: argparse.Namespace) -> int:
     """Check a certificate, and print what it proves."""
     # Offline, and the only command of a client that needs more than the standard library.
+    from mesh.core.claims.record import is_token
     from mesh.core.crypto.primitives import RealSuite
     from mesh.core.errors import RemoteError
     from mesh.core.fence_proof import decode_certificate_untrusted
     from mesh.core.identity import MeshId
 
     output = Output(options)
+    if options.greatest is not None and not is_token(options.greatest):
+        hint = "give the whole token as it was shown: hex in small letters, 8-16-32-16 digits"
+        raise Refused("usage", f"--greatest: {options.greatest!r} is no token", hint)
     text = given_bytes(options.certificate).decode("ascii", "replace").strip()
     try:
         mesh = MeshId(bytes.fromhex(options.mesh))
@@ -101,6 +111,10 @@ def verify(options: argparse.Namespace) -> int:
         raise Refused("not_permitted", f"the certificate proves nothing: {wrong}", hint) from None
     if options.task is not None and options.task != proof.task:
         raise Refused("not_permitted", f"it is about task {proof.task}", "show the right one")
+    if not proof.is_whole and not options.alone:
+        hint = "ask a node with `mesh fence check`, or take it all the same with --alone"
+        what = "it proves that a member claims the task, and not by what right"
+        raise Refused("not_permitted", what, hint)
     if options.greatest is not None and proof.token < options.greatest:
         hint = "stop: somebody else owns the task by now"
         raise Refused("claim_lost", f"token {proof.token} is stale", hint)
@@ -109,6 +123,7 @@ def verify(options: argparse.Namespace) -> int:
         "token": proof.token,
         "node": proof.node.hex(),
         "agent": proof.agent,
+        "whole": proof.is_whole,
     }
     if output.as_json:
         output.document(body)

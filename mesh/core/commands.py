@@ -356,7 +356,7 @@ class TaskFence(msgspec.Struct, tag="task.fence", frozen=True, forbid_unknown_fi
 class TaskCertificate(
     msgspec.Struct, tag="task.certificate", frozen=True, forbid_unknown_fields=True
 ):
-    """The owner's signed claim with what proves its node's membership, to be checked offline."""
+    """The owner's signed claim with all that makes it valid, to be checked offline."""
 
     task: TaskText
 

@@ -2,6 +2,7 @@
 
 import http.client
 import http.server
+import json
 import os
 import sqlite3
 import subprocess
@@ -146,6 +147,7 @@ def test_fence_check_and_a_certificate_that_is_verified_offline(real_mesh: RealM
     proof = run_mesh("fence", "certificate", task, environment=environment).stdout.strip()
     node.call("task.release", handle=held["handle"])
     newer = claim(node, task)
+    second = run_mesh("fence", "certificate", task, environment=environment).stdout.strip()
     assert [check(token) for token in (held["token"], newer["token"], "f" * 90)] == [7, 0, 4]
     mesh_id = node.call("node.id")["mesh"]["id"]
     real_mesh.kill(node)
@@ -153,5 +155,11 @@ def test_fence_check_and_a_certificate_that_is_verified_offline(real_mesh: RealM
     assert held["token"] in run_mesh(*offline).stdout
     assert run_mesh(*offline, "--task", task).returncode == 0
     assert run_mesh(*offline, "--greatest", newer["token"]).returncode == 7
+    reasoned = run_mesh(*offline[:-1], second, "--greatest", held["token"], "--json")
+    assert (reasoned.returncode, json.loads(reasoned.stdout)["whole"]) == (0, True)
+    for wrong in ("7", newer["token"].upper(), newer["token"][:-1], ""):
+        refused = run_mesh(*offline, "--greatest", wrong)
+        assert refused.returncode == 2
+        assert "is no token" in refused.stderr
     assert run_mesh(*offline, "--task", "1-1-" + "0" * 32).returncode == 5
     assert run_mesh("fence", "verify", "--mesh", "0" * 64, proof).returncode == 5

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from mesh.core.claims.facts import Claim, Progress, Spec
 from mesh.core.claims.requests import Answer, StoredAnswer
 from mesh.core.gossip.items import Form, Item
 from mesh.core.gossip.messages import (
@@ -27,10 +28,12 @@ from mesh.core.lattice.fingerprint import Range
 from mesh.core.links.hello import ASK, encode_hello
 from mesh.core.membership.messages import Ack, Ping
 from mesh.core.trust.exchange import JoinRefusal, JoinRequest
+from mesh.core.trust.records import Certificate
 from mesh.core.trust.tickets import ticket_text
-from mesh.core.wire.envelope import SignedFact, encode_batch
+from mesh.core.wire.codec import pack
+from mesh.core.wire.envelope import SignedFact, Verifier, author_of, encode_batch
 from mesh.core.wire.frame import Message, encode_frame
-from tests.fuzz.cast import cast, sample_facts
+from tests.fuzz.cast import CREATED_S, SUITE, cast, sample_facts
 from tests.fuzz.events import EVENTS, Life
 from tests.fuzz.feed import Feed
 from tests.fuzz.kinds import CONTEXTS, MESSAGES
@@ -158,6 +161,27 @@ def _lives() -> Named:
         yield f"everything-{number}", bytes((number % 8,)) + b"".join(events)
 
 
+def _certificates() -> Named:
+    """Papers of one owner, and of two."""
+    people = cast()
+    founded = people.founded
+    founder = author_of(SUITE, people.node_key, Verifier(SUITE, people.mesh))
+    admitted = [
+        founder.sign([Certificate(peer.author.public_key, CREATED_S, 0)])[0]
+        for peer in (people.member, people.admin)
+    ]
+    records = tuple(each.signed.encode() for each in (*founded.records, *admitted))
+    facts = {
+        each.fact: each.signed.encode()
+        for each in (author.sign([fact])[0] for author, fact in sample_facts())
+        if isinstance(each.fact, Spec | Claim | Progress)
+    }
+    spec, first, _, given_up, second = facts.values()
+    yield "one", pack((records, (spec, first)))
+    yield "two", pack((records, (spec, first, given_up, second)))
+    yield "alone", pack((records, (second,)))
+
+
 def generated() -> Iterator[tuple[str, str, bytes]]:
     """Yield (target, name, input) of every valid input."""
     signed = _signed()
@@ -183,6 +207,7 @@ def generated() -> Iterator[tuple[str, str, bytes]]:
         "admitter": _joins(),
         "joiner": _joins(),
         "join_record": iter([("refusal", b"\x03" + JoinRefusal("expired").encode())]),
+        "certificate": _certificates(),
         "ticket": iter([("whole", ticket), ("wrapped", ticket[:40] + b"\n  " + ticket[40:])]),
         "rows": _rows(),
         "control": ((name, line.encode()) for name, line in _lines()),

@@ -6,6 +6,7 @@ re-encodes to the very bytes it came from. A node never raises; see `driver` for
 
 import hashlib
 import random
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -28,6 +29,7 @@ from mesh.core.commands import TaskClaim, TaskStart, TaskSubmit
 from mesh.core.crypto.suite import LinkKey
 from mesh.core.effects import CommitNumber
 from mesh.core.errors import LocalError, RemoteError
+from mesh.core.fence_proof import PREFIX, decode_certificate_untrusted
 from mesh.core.gossip.items import decode_item_untrusted, decode_items_untrusted
 from mesh.core.identity import Boot, NodeId
 from mesh.core.inputs import CommitDone
@@ -322,6 +324,17 @@ def fuzz_join_record(data: bytes) -> None:
 
 
 # ---- what people and disks hand over
+
+
+def fuzz_certificate(data: bytes) -> None:
+    """What a resource is shown as the proof of a claim."""
+    with suppress(RemoteError):
+        decode_certificate_untrusted(certificate_text(data), cast().mesh, SUITE)
+
+
+def certificate_text(data: bytes) -> str:
+    """Return the text of a fence certificate that holds these bytes."""
+    return PREFIX + urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def fuzz_ticket(data: bytes) -> None:

@@ -8,6 +8,7 @@ valid claims the greatest token owns. So the owner's token never goes back, and 
 stays completed.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +34,7 @@ from mesh.core.identity import FactId, NodeId, TaskId
 from mesh.core.snapshot import TaskState
 from mesh.core.wire.envelope import Verified
 
+TOKEN_FORM = re.compile("[0-9a-f]{8}-[0-9a-f]{16}-[0-9a-f]{32}-[0-9a-f]{16}")
 OVER = (TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELED)
 Token = tuple[int, int, NodeId, bytes]
 """(epoch, rank, node, nonce): who outranks whom, and what a resource is fenced with."""
@@ -156,6 +158,11 @@ def token_text(claim: Verified[Claim]) -> str:
     """Return the token as text of fixed width: string order is token order."""
     epoch, rank, node, nonce = token_key(claim)
     return f"{epoch:08x}-{rank:016x}-{node.hex()}-{nonce.hex()}"
+
+
+def is_token(text: str) -> bool:
+    """Whether a text has the form of a token: only such texts compare as tokens do."""
+    return TOKEN_FORM.fullmatch(text) is not None
 
 
 def history(facts: TaskFacts) -> tuple[Verified[Any], ...]:

@@ -12,6 +12,7 @@ from mesh.core.claims.forgotten import FORGET_CONTEXTS
 from mesh.core.claims.table import Table
 from mesh.core.crypto.suite import LinkKey
 from mesh.core.errors import RemoteError
+from mesh.core.evidence import evidence_of
 from mesh.core.gossip.gossip import Family, Gossip, GossipParts
 from mesh.core.gossip.journal import ROW_KIND, decode_row_untrusted
 from mesh.core.identity import Boot
@@ -22,7 +23,7 @@ from mesh.core.membership.facts import Presence
 from mesh.core.membership.membership import Membership, MembershipParts, OwnPresence
 from mesh.core.membership.twins import newest_boot
 from mesh.core.node.bulk import Bulk
-from mesh.core.node.participant import Participant, evidence_of
+from mesh.core.node.participant import Participant
 from mesh.core.node.removals import SHEET_ROW, Removals
 from mesh.core.node.setup import NodeSetup, Rows
 from mesh.core.node.transport import Transport

@@ -14,6 +14,7 @@ from mesh.core.claims.forgotten import FORGET_CONTEXTS
 from mesh.core.claims.table import Table
 from mesh.core.effects import Effect
 from mesh.core.errors import LocalError, Refusal, RemoteError
+from mesh.core.evidence import EVIDENCE_CONTEXTS, check_evidence, evidence_of
 from mesh.core.gossip.gossip import Family, Gossip, PushNumber
 from mesh.core.gossip.intake import FORGED
 from mesh.core.gossip.items import Form, Item
@@ -22,21 +23,20 @@ from mesh.core.identity import Address, Boot, FactId, NodeId, PublicKey, TaskId,
 from mesh.core.instants import Instant, Now, later
 from mesh.core.links.links import Opened
 from mesh.core.links.session import LinkEnd
-from mesh.core.membership.facts import MEMBERSHIP_CONTEXTS, Leave, Presence, Verdict
+from mesh.core.membership.facts import MEMBERSHIP_CONTEXTS, Presence
 from mesh.core.membership.membership import Ended, Membership
 from mesh.core.membership.messages import Ack, Ping
 from mesh.core.membership.suspicion import accusers_needed
-from mesh.core.membership.verdicts import check_accusations, check_verdict
 from mesh.core.node.backlog import Backlog
 from mesh.core.node.blame import GOSSIP_KINDS, Blame
 from mesh.core.node.bulk import Bulk
 from mesh.core.node.messages import Relay, Relayed
-from mesh.core.node.removals import EVERY_BOOT, Removals
+from mesh.core.node.removals import Removals
 from mesh.core.node.transport import PROBE_KINDS, Transport
 from mesh.core.outbox import Outbox
 from mesh.core.params import Params
 from mesh.core.snapshot import Status
-from mesh.core.trust.records import TRUST_CONTEXTS, Revocation
+from mesh.core.trust.records import TRUST_CONTEXTS
 from mesh.core.trust.sheets import SheetExchange
 from mesh.core.trust.trust import Trust
 from mesh.core.wire.envelope import Author, Contexts, SignedFact, Verified, Verifier
@@ -44,27 +44,7 @@ from mesh.core.wire.envelope import Author, Contexts, SignedFact, Verified, Veri
 BLOB_KINDS = range(60, 70)
 SHEET_KINDS = range(70, 80)
 MEMBER_CONTEXTS: Contexts = TRUST_CONTEXTS | MEMBERSHIP_CONTEXTS
-EVIDENCE_CONTEXTS: Contexts = {
-    kind.CONTEXT: kind for kind in (Presence, Verdict, Leave, Revocation)
-}
 TASK_CONTEXTS: Contexts = CLAIM_CONTEXTS | EXCHANGE_CONTEXTS | FORGET_CONTEXTS | EVIDENCE_CONTEXTS
-
-
-def evidence_of(verified: Verified[Any]) -> Evidence:
-    """Return what a fact of trust or membership proves about the boots of its subject."""
-    fact = verified.fact
-    if isinstance(fact, Revocation):
-        return Evidence(verified.id, node_id(fact.key), EVERY_BOOT, local=False, kind="revoked")
-    if isinstance(fact, Leave):
-        return Evidence(verified.id, verified.author, fact.boot, local=False, kind="left")
-    if isinstance(fact, Verdict):
-        accusers = len(fact.accusations)
-        return Evidence(verified.id, fact.subject, fact.boot, fact.local, "verdict", (), accusers)
-    assert isinstance(fact, Presence)
-    ended = Boot(fact.boot - 1)
-    return Evidence(
-        verified.id, verified.author, ended, local=False, kind="restarted", tags=fact.tags
-    )
 
 
 @dataclass(slots=True)
@@ -165,12 +145,7 @@ class Participant:
             kept = self.desk.garbage.accept(now, verified)
             self.desk.handle_changed(now, ())
             return kept
-        if isinstance(verified.fact, Verdict):
-            check_verdict(verified.fact)
-            for key, _ in verified.fact.accusations:
-                if not self.trust.is_known(PublicKey(key)):
-                    raise RemoteError(Refusal.NOT_ADMITTED, key.hex()[:16])
-            check_accusations(self.verifier, verified.fact)
+        check_evidence(verified, self.verifier, self.trust.is_known)
         self.desk.handle_changed(now, self.table.add_evidence(evidence_of(verified)))
         return True
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from mesh.core.commands import (
     Hello,
@@ -19,11 +20,13 @@ from mesh.core.crypto.keys import fingerprint
 from mesh.core.effects import ClientId, Json
 from mesh.core.errors import LocalError
 from mesh.core.fence_proof import certificate_of
-from mesh.core.identity import boot_counter
+from mesh.core.gossip.gossip import Family
+from mesh.core.identity import FactId, boot_counter
 from mesh.core.instants import NEVER, Instant, Now, later
 from mesh.core.node.participant import Participant
 from mesh.core.node.setup import NodeSetup
 from mesh.core.snapshot import MemberView, Status, TaskState
+from mesh.core.wire.envelope import Verified
 
 API_VERSION = 1
 WAITS_MAX = 256
@@ -80,12 +83,16 @@ class Queries:
                 return self._identity()
             case TaskCertificate(task):
                 record = self.participant.desk.record(task)
-                proof = certificate_of(self.participant.trust, record)
+                proof = certificate_of(self.participant.trust, record, self._held)
                 return {"task": task, "certificate": proof}
             case MemberList(status, tags):
                 return {"members": list(self._members(now, status, tags))}
             case _:
                 raise AssertionError(f"{command} is not a read")
+
+    def _held(self, id_: FactId) -> Verified[Any] | None:
+        gossip = self.participant.gossip
+        return gossip.get(Family.TASKS, id_) or gossip.get(Family.MEMBERS, id_)
 
     def _members(self, now: Now, status: str | None, tags: dict[str, str]) -> Iterator[Json]:
         try:

@@ -14,8 +14,9 @@ from typing import Any
 from mesh.core.claims.facts import TaskFact
 from mesh.core.claims.table import Table
 from mesh.core.effects import Row
+from mesh.core.evidence import EVERY_BOOT
 from mesh.core.gossip.gossip import Family, Gossip
-from mesh.core.identity import Boot, FactId, NodeId, PublicKey, TaskId, node_id
+from mesh.core.identity import FactId, NodeId, PublicKey, TaskId, node_id
 from mesh.core.instants import NEVER, Instant, Now, later
 from mesh.core.membership.member import Ended
 from mesh.core.membership.membership import Membership
@@ -27,7 +28,6 @@ from mesh.core.trust.standing import cut_and_sort
 from mesh.core.trust.trust import Trust
 from mesh.core.wire.envelope import Verified
 
-EVERY_BOOT = Boot((1 << 64) - 1)
 SHEET_ROW = "sheet"
 TURN_COST = 8000
 """Facts looked at in one turn: some ten milliseconds, with which no probe is late."""
