@@ -157,16 +157,16 @@ def test_who_joined_a_key_cancels_its_task_when_the_first_submitter_is_gone(
     nightly = TaskSubmit("build", dedupe="nightly")
     mesh["b"].submit("build", nightly)
     mesh.run_until(mesh.converged)
-    mesh.employ("d", "build", habits=BUSY)
+    mesh.employ("c", "build", habits=BUSY)
     mesh.run_until(lambda: at_work(mesh) == 1)
     mesh.kill("b", machine=True)
     mesh.world.destroy_disk("b")
     with pytest.raises(Refused, match="was submitted on"):
-        mesh["c"].cancel("build")
-    joined = mesh["c"].tell(nightly).result
+        mesh["d"].cancel("build")
+    joined = mesh["d"].tell(nightly).result
     assert isinstance(joined, dict)
     assert joined["joined"] is True
-    mesh["c"].cancel("build")
+    mesh["d"].cancel("build")
     mesh.run_until(lambda: is_state(mesh, "build", TaskState.CANCELED) and at_work(mesh) == 0)
     assert mesh.worked_on("build") == 1
 
