@@ -171,6 +171,9 @@ class ClaimParams:
     retention_s: float = tunable(
         86_400.0, 1, 315_360_000, "a finished task is kept so long, unless there are too many"
     )
+    retention_calm_s: float = tunable(
+        600.0, 0, 86_400, "after a start the wall clock may still be set: ages wait for it"
+    )
     finished_max: int = tunable(
         10_000, 1, 10_000_000, "finished tasks kept; the oldest beyond are forgotten early"
     )
@@ -186,7 +189,7 @@ class ClaimParams:
     key_keep_s: float = tunable(
         604_800.0,
         1,
-        315_360_000,
+        604_800,
         "a forgotten dedupe key is known so long after its window: who was away comes back",
     )
     forgotten_keys_max: int = tunable(

@@ -6,6 +6,7 @@ import pytest
 
 from mesh.core.claims import forgotten, garbage
 from mesh.core.claims.forgotten import FORGET_CONTEXTS, Forget, dot_of
+from mesh.core.claims.retention import OVER_ROW
 from mesh.core.commands import TaskSubmit
 from mesh.core.gossip.gossip import Family
 from mesh.core.identity import Boot, dot_task_id
@@ -13,9 +14,11 @@ from mesh.core.node.node import Node
 from mesh.core.node.participant import Participant
 from mesh.core.params import Params, params_for
 from mesh.core.snapshot import TaskState
-from mesh.core.trust_commands import TrustDemote, TrustPromote
+from mesh.core.trust.records import Admin
+from mesh.core.trust_commands import TrustDemote, TrustPromote, TrustRemove, TrustRotate
 from mesh.sim.agent import Habits
-from mesh.sim.scenario import Mesh
+from mesh.sim.population import Population
+from mesh.sim.scenario import Mesh, mesh_of
 from tests.simulation import keeping
 from tests.simulation.conftest import MeshOf
 from tests.simulation.hunting import Liar
@@ -292,3 +295,75 @@ def test_what_an_admin_forgot_is_forgotten_by_all_though_its_rank_has_ended(mesh
 def test_who_was_suspected_until_a_moment_ago_may_have_missed_what_is_over() -> None:
     """Seed 4 of the hunt: cut off too shortly to be down, it was back before it was told."""
     keeping.away_for_a_moment(4)
+
+
+def test_what_a_thief_forgot_before_its_key_was_taken_back_is_known_again(meshes: MeshOf) -> None:
+    """Some nodes had let go of a task for the sake of a word that is not listed: all hold it."""
+    mesh = meshes(5)
+    mesh.employ("d", "build", habits=Habits(("build",)))
+    work_through(mesh, "d", 3)
+    mesh["d"].submit("open")
+    mesh.run_until(mesh.converged)
+    tasks = list(member(mesh, "d").table.tasks())
+    thief = Liar(mesh, "b")
+    mesh.partition(["b", "c"], ["a", "d", "e"])
+    for task in tasks[:2]:
+        creator, boot, number = dot_of(task)
+        thief.say_to("c", thief.sign(Forget(creator, boot, (number, 1))))
+    assert [member(mesh, "c").table.record(task) for task in tasks[:2]] == [None, None]
+    mesh["a"].tell(TrustRemove("b"))
+    mesh.world.hosts["b"].retired = True
+    mesh.kill("b")
+    mesh.repair()
+    mesh.run_until(lambda: "b" not in mesh["c"].members(), 60)
+    mesh.run_until(mesh.converged, 30)
+    assert [forget_facts(mesh, name) for name in "acde"] == [0] * 4
+    for name in "acde":
+        records = [member(mesh, name).table.record(task) for task in tasks[:3]]
+        assert all(record and record.state is TaskState.COMPLETED for record in records)
+    for name in "acde":
+        mesh.restart(name)
+    mesh.run_until(mesh.everyone_sees_everyone)
+    mesh.run_until(mesh.converged)
+    assert held(mesh) == dict.fromkeys("acde", 4)
+
+
+def test_how_long_something_has_been_finished_is_known_after_a_restart(meshes: MeshOf) -> None:
+    mesh = meshes(3, params=short_memory(retention_s=100.0, retention_calm_s=5.0))
+    mesh.employ("a", "build", habits=Habits(("build",)))
+    work_through(mesh, "a", 3)
+    mesh.run(s=40)
+    for _ in range(2):
+        mesh.restart("a")
+        mesh.run(s=25)
+    assert held(mesh)["a"] == 3, "not yet"
+    mesh.run(s=30)
+    assert held(mesh) == {"a": 0, "b": 0, "c": 0}
+    for name in mesh.names:
+        assert not mesh.world.hosts[name].disk.rows.get(OVER_ROW)
+
+
+def test_what_an_admin_of_a_lost_root_forgot_is_known_again() -> None:
+    """The next root does not list whom the thief of the former one made admin."""
+    mesh = mesh_of(5, Population(promises=True), params=short_memory())
+    mesh["d"].submit("open")
+    mesh.run_until(mesh.converged)
+    [task] = member(mesh, "d").table.tasks()
+    creator, boot, number = dot_of(task)
+    node = mesh.world.hosts["a"].node
+    assert isinstance(node, Node)
+    root = node.admissions.roots.root()
+    assert root is not None
+    mesh.partition(["c", "e"], ["a", "b", "d"])
+    thief = Liar(mesh, "e")
+    made = root.sign([Admin(member(mesh, "e").author.public_key)])[0]
+    thief.say_to("c", made.signed, family=Family.MEMBERS)
+    thief.say_to("c", thief.sign(Forget(creator, boot, (number, 1))))
+    assert member(mesh, "c").table.record(task) is None
+    mesh["a"].tell(TrustRotate())
+    mesh.repair()
+    mesh.run(s=20)
+    mesh.run_until(mesh.converged, 30)
+    for name in mesh.names:
+        assert not member(mesh, name).trust.is_admin_id(member(mesh, "e").author.id)
+        assert member(mesh, name).table.record(task) is not None

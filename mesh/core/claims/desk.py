@@ -113,7 +113,7 @@ class Desk:
         """Take the handles and answers of earlier boots; the table is restored by the node."""
         self._ledger.requests.restore(rows.get(REQUEST_ROW, {}))
         self._returning.restore(rows)
-        self.garbage.restore_aside(rows)
+        self.garbage.restore_rows(rows)
 
     def start(self, now: Now) -> None:
         """Begin: the graces of restored claims run from here on; later calls do nothing."""

@@ -11,9 +11,8 @@ trust: a task that looks open here is not just dropped because its creator says 
 is not run again either. It is set aside, counted and listed as a `forget_conflict`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 from mesh.core.claims.facts import Spec
@@ -28,10 +27,11 @@ from mesh.core.claims.forgotten import (
     pages_of,
     steps_of,
 )
-from mesh.core.claims.keyed import UNTIL_HIGH_S, ForgetKey, check_forget_key
+from mesh.core.claims.keyed import UNTIL_HIGH_S, ForgetKey, check_forget_key, check_until
 from mesh.core.claims.ledger import Ledger
 from mesh.core.claims.record import Record
 from mesh.core.claims.refusals import forgotten
+from mesh.core.claims.retention import Retention
 from mesh.core.claims.scheduling import MS, instant_of
 from mesh.core.claims.set_aside import SetAside
 from mesh.core.effects import Json
@@ -59,8 +59,7 @@ class Garbage:
 
     ledger: Ledger
     aside: SetAside = field(init=False)
-    _over: dict[TaskId, Instant] = field(default_factory=dict)
-    """Finished tasks, in the order in which they were seen to be."""
+    retention: Retention = field(init=False)
     _black: dict[TaskId, None] = field(default_factory=dict)
     """Forgotten tasks of which something is still held."""
     _needless: dict[FactId, None] = field(default_factory=dict)
@@ -75,6 +74,7 @@ class Garbage:
 
     def __post_init__(self) -> None:
         self.aside = SetAside(self.ledger.parts.params.set_aside_max)
+        self.retention = Retention(self.ledger.parts.params)
 
     def restore(self, verified: Verified[Any]) -> bool:
         """Take back a fact from disk; false when it says nothing that others do not say."""
@@ -85,13 +85,16 @@ class Garbage:
         check_forget(verified.fact)
         return self._add(verified) is not None
 
-    def restore_aside(self, rows: Mapping[str, Mapping[bytes, bytes]]) -> None:
-        """Take back what was set aside."""
+    def restore_rows(self, rows: Mapping[str, Mapping[bytes, bytes]]) -> None:
+        """Take back what was set aside, and since when what is over has been so."""
         self.aside.restore(rows)
+        self.retention.restore(rows)
 
     def start(self, now: Now) -> None:
         """Begin; what is black and held all the same is let go of soon."""
         self._started = now.instant
+        stale_rows = self.retention.start(now, lambda task: self.ledger.known(task).is_over)
+        self.ledger.parts.outbox.keep(*stale_rows)
         black = self.ledger.parts.table.forgotten
         self._black = {task: None for task in self.ledger.parts.table.tasks() if task in black}
         stale = [task for task in self.ledger.parts.table.tasks() if self._is_stale(now, task)]
@@ -137,6 +140,7 @@ class Garbage:
         check_forget_key(verified.fact)
         if verified.fact.until_s <= now.wall:
             return False
+        check_until(verified.fact, now.wall)
         if not self._has_room(verified.author):
             raise RemoteError(Refusal.OVER_CAP, "too many forgotten keys of one author")
         self._add_key(verified)
@@ -235,9 +239,10 @@ class Garbage:
 
     def note_over(self, now: Now, record: Record) -> None:
         """A task is finished."""
-        if record.task in self._over:
+        row = self.retention.note(now, record.task)
+        if row is None:
             return
-        self._over[record.task] = now.instant
+        self.ledger.parts.outbox.keep(row)
         if now.instant > self._started:
             self.ledger.count("tasks_over")
         if record.task in self.ledger.parts.table.forgotten:
@@ -264,7 +269,8 @@ class Garbage:
             ledger.parts.outbox.keep(*self.aside.add(record.spec, now))
             ledger.parts.outbox.notify("task.forget_conflict", {"task": task_text(task)})
         ledger.parts.gossip.forget(Family.TASKS, ledger.parts.table.forget(task))
-        self._over.pop(task, None)
+        row = self.retention.forget(task)
+        ledger.parts.outbox.keep(*(() if row is None else (row,)))
         for waiter in ledger.waiters.of_task(task):
             ledger.waiters.take(waiter.number)
             ledger.refuse(now, waiter.asker, forgotten(task_text(task)), had_effect=False)
@@ -325,13 +331,10 @@ class Garbage:
     def _wake(self, now: Now) -> None:
         params, timers = self.ledger.parts.params, self.ledger.timers
         soon = later(now.instant, params.forget_every_s)
-        first = next(iter(self._over.values()), NEVER)
-        if self._black or self._needless or len(self._over) > params.finished_max:
+        if self._black or self._needless or len(self.retention) > params.finished_max:
             due = soon
-        elif first == NEVER:
-            due = NEVER
         else:
-            due = max(soon, later(first, params.retention_s))
+            due = max(soon, self.retention.next_due(now))
         key_end_s = self.ledger.parts.table.forgotten.keyed.first_end_s()
         if key_end_s is not None:
             due = min(due, max(soon, instant_of(now, key_end_s * MS)))
@@ -342,7 +345,7 @@ class Garbage:
     def _due(self, now: Now) -> dict[tuple[NodeId, Boot], list[int]]:
         """Return the dots of finished tasks that this node is to forget, by creator and boot."""
         found: dict[tuple[NodeId, Boot], list[int]] = {}
-        ripe = list(islice(self._ripe(now.instant), SWEEP_TASKS_MAX))
+        ripe = list(self.retention.ripe(now, SWEEP_TASKS_MAX))
         deputies: dict[NodeId, bool] = {}
         for task in ripe:
             if self._spec_of_key(task) is not None:
@@ -353,15 +356,6 @@ class Garbage:
             if deputies[creator] and self._is_left_alone(task):
                 found.setdefault((creator, boot), []).append(number)
         return found
-
-    def _ripe(self, instant: Instant) -> Iterator[TaskId]:
-        params = self.ledger.parts.params
-        excess = len(self._over) - params.finished_max
-        for place, (task, since) in enumerate(self._over.items()):
-            kept_s = params.forget_settle_s if place < excess else params.retention_s
-            if instant < later(since, kept_s):
-                return
-            yield task
 
     def _clears_up_for(self, creator: NodeId) -> bool:
         """Whether this node made the tasks, or is the first admin here and their creator is gone.
@@ -408,7 +402,7 @@ class Garbage:
     def _forget_keys(self, now: Now) -> None:
         """Set a stone for each task with a dedupe key that is to be forgotten here."""
         made = 0
-        for task in list(islice(self._ripe(now.instant), SWEEP_TASKS_MAX)):
+        for task in list(self.retention.ripe(now, SWEEP_TASKS_MAX)):
             spec = self._spec_of_key(task)
             if spec is None or not self._clears_up_for(spec.author):
                 continue
@@ -473,7 +467,7 @@ class Garbage:
         forgotten_ = self.ledger.parts.table.forgotten
         runs = sum(forgotten_.of(creator).cost for creator in forgotten_.creators())
         return {
-            "finished_kept": len(self._over),
+            "finished_kept": len(self.retention),
             "forgotten_runs": runs,
             "forgotten_keys": len(forgotten_.keyed),
             "set_aside": len(self.aside),

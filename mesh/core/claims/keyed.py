@@ -20,6 +20,10 @@ from mesh.core.identity import FactId, MeshId, NodeId, TaskId, keyed_task_id
 from mesh.core.wire.codec import Layout, Text, Uint
 from mesh.core.wire.envelope import Fact, Verified
 
+KEEP_HIGH_S = 604_800
+"""A stone stands for at most a week beyond its window, or beyond the moment at which it is set."""
+STANDS_HIGH_S = KEEP_HIGH_S + 86_400
+"""So far clocks may differ."""
 UNTIL_HIGH_S = 253_402_300_799
 """The end of the year 9999."""
 
@@ -45,6 +49,15 @@ def check_forget_key(fact: ForgetKey) -> None:
     """Raise RemoteError(BROKEN_RULE) for a stone that falls within the window of its key."""
     if not fact.window_end_s <= fact.until_s <= UNTIL_HIGH_S:
         raise RemoteError(Refusal.BROKEN_RULE, "a key forgotten until before its window ends")
+
+
+def check_until(fact: ForgetKey, wall: float) -> None:
+    """Raise RemoteError(OVER_CAP) for a stone that stands for longer than anybody needs it.
+
+    That passes: it may be offered again when the clock has come closer.
+    """
+    if fact.until_s > max(fact.window_end_s, wall) + STANDS_HIGH_S:
+        raise RemoteError(Refusal.OVER_CAP, "a key forgotten for longer than a week")
 
 
 class Keyed:

@@ -1,6 +1,7 @@
 """What is black, and which facts are still needed to say so."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +144,34 @@ def test_a_floor_blackens_all_but_its_exceptions(open_: set[tuple[int, int]], fl
     for boot in range(1, 5):
         for number in range(4):
             assert ((boot, number) in black) == (boot < floor and (boot, number) not in open_)
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(1, 4), st.integers(0, 9), st.integers(1, 9))),
+    st.lists(st.tuples(st.booleans(), st.integers(1, 4))),
+    st.randoms(use_true_random=False),
+)
+def test_what_a_removed_author_has_blackened_is_black_no_longer(
+    runs: list[tuple[bool, int, int, int]], floors: list[tuple[bool, int]], rng: random.Random
+) -> None:
+    """Whatever is forgotten, in whatever order: as if it had never said a word."""
+    said = [(ANN if by_ann else BOB).write(forget(boot, *run)) for by_ann, boot, *run in runs]
+    said += [
+        (ANN if by_ann else BOB).write(ForgetBoots(ANN.id, Boot(floor), ()))
+        for by_ann, floor in floors
+    ]
+    rng.shuffle(said)
+    known, without = Forgotten(), Forgotten()
+    for fact in said:
+        if not known.is_needless(fact):
+            known.add(fact)
+    for fact in said:
+        if fact.author == ANN.id and not without.is_needless(fact):
+            without.add(fact)
+    known.withdraw(fact for fact in known.facts(ANN.id) if fact.author == BOB.id)
+    known.withdraw(fact for fact in said if fact.author == BOB.id)
+    assert known.facts(ANN.id) == without.facts(ANN.id)
+    dots = [task(boot, number) for boot in range(6) for number in range(20)]
+    assert [dot in known for dot in dots] == [dot in without for dot in dots]
+    known.check_room(BOB.write(forget(9, 1, 1)))
+    assert known._counts.get(BOB.id, 0) == 0

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.core.claims.forgotten import Forgotten
-from mesh.core.claims.keyed import UNTIL_HIGH_S, ForgetKey, Keyed, check_forget_key
+from mesh.core.claims.keyed import (
+    STANDS_HIGH_S,
+    UNTIL_HIGH_S,
+    ForgetKey,
+    Keyed,
+    check_forget_key,
+    check_until,
+)
 from mesh.core.commands import TaskClaim, TaskFail, TaskSubmit
 from mesh.core.effects import ReplyError
 from mesh.core.errors import Refusal, RemoteError
@@ -68,6 +75,29 @@ def test_a_stone_stands_beyond_its_window_and_not_for_ever(fact: ForgetKey) -> N
     with pytest.raises(RemoteError):
         check_forget_key(fact)
     check_forget_key(stone(until_s=100))
+
+
+def test_no_stone_stands_for_longer_than_it_is_needed() -> None:
+    check_until(stone(end_s=100, until_s=100 + STANDS_HIGH_S), wall=50)
+    check_until(stone(end_s=100, until_s=500 + STANDS_HIGH_S), wall=500)
+    for wall, until_s in ((50, 101 + STANDS_HIGH_S), (500, 501 + STANDS_HIGH_S)):
+        with pytest.raises(RemoteError) as error:
+            check_until(stone(end_s=100, until_s=until_s), wall)
+        assert error.value.refusal is Refusal.OVER_CAP, "it may come again"
+
+
+def test_stones_of_an_author_who_counts_no_more_fall_at_once() -> None:
+    keyed, task = Keyed(), stone().task(MESH)
+    by_ann, by_bob = ANN.write(stone()), BOB.write(stone(until_s=300))
+    other = ANN.write(stone("other"))
+    for verified in (by_ann, by_bob, other):
+        keyed.add(verified.fact.task(MESH), verified)
+    keyed.withdraw({by_ann.id: task, other.id: other.fact.task(MESH), by_ann.id[::-1]: task})
+    assert keyed.facts(task) == (by_bob,)
+    assert other.fact.task(MESH) not in keyed
+    assert (len(keyed), keyed.first_end_s()) == (1, 300)
+    assert keyed.has_room(ANN.id, 1)
+    assert not keyed.has_room(BOB.id, 1)
 
 
 @given(st.permutations(range(6)), st.integers(0, 8))
