@@ -61,6 +61,7 @@ def remove(options: argparse.Namespace) -> int:
         kept = "nothing" if not answer["standing"] else f"{answer['standing']} facts"
         output.line(f"removed {words(answer['removed'])}  {words(answer['fingerprint'])}")
         output.line(f"{kept} of what it has said goes on counting")
+        output.line(f"{answer['told']} other nodes are here, and hear of it in seconds")
     return exit_codes.OK
 
 

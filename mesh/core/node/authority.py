@@ -215,6 +215,7 @@ class Authority:
             "removed": node_id(key).hex(),
             "fingerprint": fingerprint(key),
             "standing": len(standing),
+            "told": sum(peer != node_id(key) for peer in participant.known_alive),
         }
 
     def _revoke(self, now: Now, signer: Author, revoked: Revoked) -> None:

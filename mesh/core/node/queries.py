@@ -167,6 +167,12 @@ class Queries:
             warnings.append("isolated: more than half of the links of this node look dead")
         if participant.trust.genesis.fact.open:
             warnings.append("this mesh is OPEN: everybody who reaches it takes part")
+        wanted = len(participant.trust.wanted_sheets())
+        if wanted:
+            warnings.append(
+                f"{wanted} sheets of what goes on counting of a removed node are not here yet: "
+                "whoever has them is asked, and until then nothing of it is dropped"
+            )
         return warnings
 
     def _task_counts(self) -> dict[str, Json]:
@@ -181,7 +187,7 @@ class Queries:
         """Return every counter of every part."""
         participant = self.participant
         counters = participant.counters | participant.transport.counters
-        for part in (participant.gossip, participant.blobs, participant.desk):
+        for part in (participant.gossip, participant.blobs, participant.desk, participant.sheets):
             counters |= part.counters()
         counters |= self.setup.driver_counters()
         return counters | {"verifications": participant.verifier.verifications}

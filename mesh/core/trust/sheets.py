@@ -84,6 +84,11 @@ class SheetExchange:
         """Return when somebody is to be asked."""
         return self._due
 
+    def counters(self) -> dict[str, int]:
+        """Return how many sheets have come, and how many are missing."""
+        wanted = len(self.trust.wanted_sheets())
+        return {"sheets_received": self.received, "sheets_wanted": wanted}
+
     def handle_timeout(self, now: Instant) -> None:
         """Ask somebody for what is wanted."""
         wanted, alive = self.trust.wanted_sheets(), self.alive()
