@@ -22,6 +22,7 @@ from mesh.core.claims.forgotten import (
 )
 from mesh.core.errors import Refusal, RemoteError
 from mesh.core.identity import Boot, NodeId, TaskId, dot_task_id
+from mesh.core.wire.envelope import Verified
 from tests.unit.core.claims.scribe import ANN, BOB
 
 VECTORS = json.loads((Path(__file__).parents[3] / "vectors" / "claims.json").read_text())
@@ -155,7 +156,9 @@ def test_what_a_removed_author_has_blackened_is_black_no_longer(
     runs: list[tuple[bool, int, int, int]], floors: list[tuple[bool, int]], rng: random.Random
 ) -> None:
     """Whatever is forgotten, in whatever order: as if it had never said a word."""
-    said = [(ANN if by_ann else BOB).write(forget(boot, *run)) for by_ann, boot, *run in runs]
+    said: list[Verified[Any]] = [
+        (ANN if by_ann else BOB).write(forget(boot, *run)) for by_ann, boot, *run in runs
+    ]
     said += [
         (ANN if by_ann else BOB).write(ForgetBoots(ANN.id, Boot(floor), ()))
         for by_ann, floor in floors

@@ -21,6 +21,7 @@ from mesh.core.claims.keyed import (
 from mesh.core.commands import TaskClaim, TaskFail, TaskSubmit
 from mesh.core.effects import ReplyError
 from mesh.core.errors import Refusal, RemoteError
+from mesh.core.identity import FactId
 from tests.unit.core.claims.desk_world import PARAMS, WALL, World
 from tests.unit.core.claims.scribe import ANN, BOB, MESH
 
@@ -92,7 +93,9 @@ def test_stones_of_an_author_who_counts_no_more_fall_at_once() -> None:
     other = ANN.write(stone("other"))
     for verified in (by_ann, by_bob, other):
         keyed.add(verified.fact.task(MESH), verified)
-    keyed.withdraw({by_ann.id: task, other.id: other.fact.task(MESH), by_ann.id[::-1]: task})
+    keyed.withdraw(
+        {by_ann.id: task, other.id: other.fact.task(MESH), FactId(by_ann.id[::-1]): task}
+    )
     assert keyed.facts(task) == (by_bob,)
     assert other.fact.task(MESH) not in keyed
     assert (len(keyed), keyed.first_end_s()) == (1, 300)
