@@ -3,8 +3,10 @@
 from mesh.core.claims import rules
 from mesh.core.claims.claiming import Claiming
 from mesh.core.claims.record import _Heap
+from mesh.core.links.path import Path
 from mesh.core.links.session import ReplayWindow
 from mesh.core.membership import court, intake, suspicion, verdicts
+from mesh.core.node.blame import Blame
 from mesh.core.node.own_key import OwnKey
 from mesh.core.node.participant import Participant
 from mesh.core.node.removals import Removals
@@ -14,6 +16,8 @@ from mesh.core.wire.envelope import Verifier
 from tests.simulation import expulsions, lies, planted
 from tests.simulation.mutant import Mutant, Patch
 from tests.simulation.planted import no, nothing, then, yes
+
+NOTE_WHO_IS_HEARD, LAY_TO_ANOTHER = planted.laid_to_another()
 
 TRUTH = (
     Mutant(
@@ -154,5 +158,22 @@ AUTHORITY = (
         "M21",
         lies.removed_by_a_member,
         (Patch(_Reading, "_said_by", planted.said_by_anybody), Patch(Trust, "_rests", yes)),
+    ),
+    Mutant(
+        "unproven-acted-upon",
+        "A peer is where its datagrams come from, though it has not answered from there.",
+        "M23",
+        lies.posted_elsewhere,
+        (Patch(Path, "receive", planted.moved_at_once),),
+    ),
+    Mutant(
+        "last-source-blamed",
+        "A forgery is laid to whoever was heard before.",
+        "M23",
+        lies.one_forges_among_many,
+        (
+            Patch(Blame, "is_muted", NOTE_WHO_IS_HEARD),
+            Patch(Blame, "strike", LAY_TO_ANOTHER),
+        ),
     ),
 )

@@ -13,13 +13,15 @@ from mesh.core.claims.facts import (
     Spec,
 )
 from mesh.core.claims.record import Record
+from mesh.core.commands import TaskSubmit
 from mesh.core.crypto.suite import SigningKey
+from mesh.core.gossip.messages import ToldFacts
 from mesh.core.gossip.vocabulary import Family
-from mesh.core.identity import Boot, FactId, dot_task_id, node_id, parse_task_text
+from mesh.core.identity import Address, Boot, FactId, dot_task_id, node_id, parse_task_text
 from mesh.core.membership.facts import Accusation, Verdict
 from mesh.core.trust.records import Revocation
 from mesh.core.wire.envelope import SignedFact, leaf_hash, sign_batch
-from mesh.sim.network import PASS, Packet
+from mesh.sim.network import DROP, PASS, Packet
 from mesh.sim.network import Verdict as Fate
 from mesh.sim.scenario import Mesh
 from tests.simulation.hunting import (
@@ -239,3 +241,55 @@ def ghost(seed: int) -> None:
     assert not any(
         person.members()["b"].value in {"alive", "suspect"} for person in mesh.running()
     ), "the dead b seems alive"
+
+
+def posted_elsewhere(seed: int) -> None:
+    """Somebody catches datagrams of b and posts them from a victim's address."""
+    mesh = a_mesh(seed)
+    world, a, b = mesh.world, mesh.world.hosts["a"], mesh.world.hosts["b"]
+    victim = Address("203.0.113.9", 53)
+    world.by_address[victim] = world.hosts["c"]  # so that rules see what is sent there
+    sent, to_catch = {"from": 0, "to": 0}, [True]
+
+    def on_the_way(packet: Packet) -> Fate:
+        if packet.target == victim:
+            sent["to"] += len(packet.data)
+            return DROP
+        is_of_b = (packet.source, packet.target) == (b.address, a.address)
+        if not (to_catch and is_of_b and packet.data[:1] == b"\1"):
+            return PASS
+        to_catch.clear()
+        sent["from"] += len(packet.data)
+        world.inject(replace(packet, source=victim, copies_s=[]))
+        return DROP
+
+    world.add_rule(on_the_way)
+    for number in range(10):
+        to_catch[:] = [True]
+        mesh.run_until(lambda: not to_catch)
+        mesh["a"].submit(f"task-{number}", TaskSubmit("build", "x" * 400))
+        assert sent["to"] <= sent["from"], "a victim gets more than was posted in its name"
+    assert sent["from"], "nothing was caught"
+    world.remove_rule(on_the_way)
+    close(mesh)
+
+
+def one_forges_among_many(seed: int) -> None:
+    """A member passes on forgeries while the others say what is true."""
+    mesh = a_mesh(seed)
+    liar = Liar(mesh, "b")
+    for number in range(LOCAL.links.strikes_max):
+        mesh["a"].submit(f"true-{number}")
+        task = dot_task_id(liar.member.author.id, liar.member.boot, 100 + number)
+        true = liar.sign(Spec(task, "build", b"", 0, 3, 0, None, b""))
+        liar.say_to("c", replace(true, signature=bytes(64)), for_s=0.1)
+    now = mesh.world.hosts["c"].clock.read(mesh.world.now_s)
+    muted = [
+        name
+        for name in "ab"
+        if member_at(mesh, "c").blame.is_muted(
+            now.instant, member_at(mesh, name).author.id, ToldFacts.KIND
+        )
+    ]
+    assert muted == ["b"], f"muted: {muted}"
+    close(mesh)

@@ -21,13 +21,15 @@ from mesh.core.errors import Refusal, RemoteError
 from mesh.core.gossip.messages import Section
 from mesh.core.gossip.push import Acknowledger
 from mesh.core.gossip.vocabulary import Want
-from mesh.core.identity import Boot, NodeId, TaskId, mint_boot, node_id
+from mesh.core.identity import Address, Boot, NodeId, TaskId, mint_boot, node_id
 from mesh.core.instants import NEVER, Instant, Now, later
+from mesh.core.links.path import Path
 from mesh.core.links.session import ReplayWindow
 from mesh.core.membership.member import Ended, Member
 from mesh.core.membership.membership import Membership
 from mesh.core.membership.own_record import OwnRecord
 from mesh.core.membership.suspicion import Outcome, Suspicion
+from mesh.core.node.blame import Blame
 from mesh.core.node.commits import Commits
 from mesh.core.node.node import Node
 from mesh.core.outbox import Outbox
@@ -409,3 +411,26 @@ def without_window(real: Callable[..., Outcome]) -> Callable[..., Outcome]:
 def said_by_anybody(reading: _Reading, _: object) -> Iterator[Verified[Any]]:
     """Return every revocation there is."""
     return iter(reading.records.revocations.values())
+
+
+def moved_at_once(path: Path, source: Address, *_: object) -> None:
+    """Take the sender's address on an envelope for true."""
+    path.proved, path.candidate = source, None
+
+
+def laid_to_another() -> tuple[Callable[..., bool], Callable[..., None]]:
+    """Return how to note who is heard, and how to lay a forgery to whoever was heard before."""
+    is_muted, strike = Blame.is_muted, Blame.strike
+    former: dict[int, dict[NodeId, None]] = {}
+
+    def note(blame: Blame, instant: Instant, peer: NodeId, kind: int) -> bool:
+        heard = former.setdefault(id(blame), {})
+        heard.pop(peer, None)
+        heard[peer] = None
+        return is_muted(blame, instant, peer, kind)
+
+    def lay(blame: Blame, instant: Instant, peer: NodeId) -> None:
+        others = [other for other in former[id(blame)] if other != peer]
+        strike(blame, instant, others[-1] if others else peer)
+
+    return note, lay
