@@ -1,5 +1,6 @@
 """Who may take part is a pure function of the set of records."""
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 
 from mesh.core.errors import LocalError, RemoteError
 from mesh.core.identity import FactId, PublicKey
-from mesh.core.trust.records import Admin, Certificate, Genesis
+from mesh.core.trust.ranks import ADMINS_MAX
+from mesh.core.trust.records import Admin, Certificate, Genesis, Scope
 from mesh.core.trust.standing import cut_and_sort
 from mesh.core.trust.tickets import parse_ticket
 from mesh.core.trust.trust import Trust
@@ -87,6 +89,30 @@ def test_order_and_repetition_play_no_part(data: st.DataObject, is_open: bool) -
         assert first.link_allowed(key, WALL) == (key in members)
         assert first.chain(key) == second.chain(key)
         assert bool(first.chain(key)) == (key in members)
+
+
+def crowd() -> tuple[Verified[Any], ...]:
+    """Return more admins than a mesh has, some of them ended, and what each of them grants."""
+    stage = STAGES[False]
+    names = [f"admin {number}" for number in range(ADMINS_MAX + 4)]
+    return (
+        *stage.founded.records,
+        *(stage.admin(name) for name in names),
+        *(stage.revocation(name, by="root", scope=Scope.ADMIN) for name in names[:2]),
+        *(stage.certificate(f"of {name}", by=name) for name in names),
+    )
+
+
+def test_a_thousand_orders_of_too_many_admins_give_one_set() -> None:
+    records, rng = list(crowd()), random.Random(1)
+    first = trust_of(STAGES[False], records)
+    assert len(first.admins()) == ADMINS_MAX
+    for _ in range(1000):
+        rng.shuffle(records)
+        trust = trust_of(STAGES[False], records)
+        assert trust.admins() == first.admins()
+        assert trust.ranks == first.ranks
+        assert trust.records() == first.records()
 
 
 @settings(deadline=None)

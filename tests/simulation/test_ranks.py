@@ -3,7 +3,10 @@
 import pytest
 
 from mesh.core.commands import Command
+from mesh.core.crypto.suite import SigningKey
 from mesh.core.effects import Json
+from mesh.core.trust.ranks import ADMINS_MAX
+from mesh.core.trust.records import Admin
 from mesh.core.trust_commands import (
     RootExport,
     RootKeep,
@@ -17,7 +20,7 @@ from mesh.core.trust_commands import (
 )
 from mesh.sim.population import Population
 from mesh.sim.scenario import Mesh, Refused, mesh_of
-from tests.simulation.hunting import member_at
+from tests.simulation.hunting import member_at, node_at
 
 
 def a_mesh() -> Mesh:
@@ -67,6 +70,20 @@ def test_admins_are_made_and_ended_by_the_root_alone() -> None:
     shown = tell(mesh, "e", TrustAdmins())
     assert isinstance(shown["admins"], list)
     assert len(shown["admins"]) == 3
+
+
+def test_an_admin_more_than_a_mesh_has_is_not_made() -> None:
+    mesh = a_mesh()
+    root = node_at(mesh, "a").admissions.roots.root()
+    assert root is not None
+    trust = member_at(mesh, "a").trust
+    for number in range(ADMINS_MAX - len(trust.admins())):
+        key = mesh.world.suite.public_key(SigningKey(bytes([number + 1]) * 32))
+        trust.accept(root.sign([Admin(key)])[0])
+    assert refused(mesh, "a", TrustPromote(node="d")) == "trust_full"
+    assert len(trust.admins()) == ADMINS_MAX
+    tell(mesh, "a", TrustDemote(node="b"))
+    tell(mesh, "a", TrustPromote(node="d"))
 
 
 def test_whom_an_admin_has_let_in_stays_when_it_is_one_no_more() -> None:

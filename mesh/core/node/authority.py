@@ -18,6 +18,7 @@ from mesh.core.instants import Now, later
 from mesh.core.node.admissions import Admissions
 from mesh.core.node.participant import Participant
 from mesh.core.trust.applicants import ID_DIGITS_MIN
+from mesh.core.trust.ranks import ADMINS_MAX
 from mesh.core.trust.records import NOTE_BYTES_MAX, Admin, Revocation, Rotation, Scope
 from mesh.core.trust.standing import FACTS_PER_LIST_MAX, write_list
 from mesh.core.trust_commands import (
@@ -288,6 +289,12 @@ class Authority:
                 "give it a new key with `mesh rekey`, or choose another node",
             )
         if not trust.is_admin(key):
+            if len(trust.admins()) >= ADMINS_MAX:
+                raise LocalError(
+                    "trust_full",
+                    f"a mesh has at most {ADMINS_MAX} admins",
+                    "end another one first, with `mesh admin remove`",
+                )
             self._publish(now, root.sign([Admin(key)]))
         return {"admin": node_id(key).hex(), "fingerprint": fingerprint(key)}
 

@@ -19,8 +19,8 @@ from mesh.core.errors import Refusal, RemoteError
 from mesh.core.identity import MeshId, PublicKey
 from mesh.core.rng import Rng
 from mesh.core.trust.names import NAME
+from mesh.core.trust.ranks import ADMINS_MAX
 from mesh.core.trust.tickets import TicketId
-from mesh.core.trust.trust import ADMINS_MAX
 from mesh.core.wire.codec import Binary, Flag, Layout, Many, Record, Text, Uint
 
 JOIN_VERSION = 1

@@ -8,6 +8,7 @@ of nodes. An admin's word against another admin, or against a root, counts for n
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from mesh.core.crypto.keys import root_key_hash
@@ -17,6 +18,7 @@ from mesh.core.trust.standing import AnyStanding, Standing, is_listed, read_page
 from mesh.core.wire.envelope import Verified
 
 ROTATIONS_MAX = 64
+ADMINS_MAX = 16
 NOTHING = Standing()
 
 
@@ -53,6 +55,9 @@ class Ranks:
     next_root_hash: bytes = b""
     """What the root now has promised."""
     admins: Mapping[PublicKey, Verified[Admin]] = field(default_factory=dict)
+    """At most `ADMINS_MAX`: of more those whose records have the least ids."""
+    surplus: Mapping[PublicKey, Verified[Admin]] = field(default_factory=dict)
+    """The others: no admins, but what they sign counts, so that one more takes nothing away."""
     revoked: Mapping[PublicKey, tuple[Verified[Revocation], ...]] = field(default_factory=dict)
     """The revocations that count, by the key that takes part no more; each kind by id."""
     lists: Mapping[PublicKey, tuple[AnyStanding, ...]] = field(default_factory=dict)
@@ -64,7 +69,7 @@ class Ranks:
         """Whether a record of an admin or a root counts; not whether it is a sensible one."""
         if author in self.lists:
             return all(is_listed(standing, id_) for standing in self.lists[author])
-        return author in self.admins or author in self.roots
+        return author in self.admins or author in self.surplus or author in self.roots
 
 
 def _by_id(verified: Verified[Any]) -> FactId:
@@ -82,7 +87,8 @@ def read_ranks(records: Records) -> Ranks:
     return Ranks(
         roots=tuple(reading.roots),
         next_root_hash=reading.promised,
-        admins=reading.admins,
+        admins=dict(islice(reading.admins.items(), ADMINS_MAX)),
+        surplus=dict(islice(reading.admins.items(), ADMINS_MAX, None)),
         revoked={key: tuple(found) for key, found in reading.revoked.items()},
         lists={key: tuple(found) for key, found in reading.lists.items()},
         listed={
@@ -100,6 +106,7 @@ class _Reading:
     roots: list[PublicKey] = field(default_factory=list)
     promised: bytes = b""
     admins: dict[PublicKey, Verified[Admin]] = field(default_factory=dict)
+    """All whom a root made one, by the ids of the records."""
     revoked: dict[PublicKey, list[Verified[Revocation]]] = field(default_factory=dict)
     lists: dict[PublicKey, list[AnyStanding]] = field(default_factory=dict)
 

@@ -30,7 +30,6 @@ from mesh.core.trust.records import (
 from mesh.core.trust.standing import is_known_listed, is_listed, is_sheet, sheet_digest
 from mesh.core.wire.envelope import Verified
 
-ADMINS_MAX = 16
 ADMIN_RECORDS_MAX = 64
 """Of former admins too."""
 CERTIFICATES_MAX = 4096
@@ -201,8 +200,6 @@ class Trust:
     def _check_room(self, verified: Verified[Any]) -> None:
         """Raise RemoteError(OVER_CAP) when a record finds no room; else count it."""
         kind = type(verified.fact)
-        if kind is Admin and len(self.ranks.admins) >= ADMINS_MAX:
-            raise RemoteError(Refusal.OVER_CAP, f"more than {ADMINS_MAX} admins")
         for name, size, cap in self.table_sizes():
             if name == _TABLES.get(kind) and size >= cap:
                 raise RemoteError(Refusal.OVER_CAP, f"more than {cap} of {name}")
@@ -349,7 +346,10 @@ class Trust:
         Unlike `is_admin_id` this does not turn with time: what rests on it is not undone.
         """
         key = self._keys.get(node)
-        return key is not None and (key in self.ranks.admins or key in self.ranks.lists)
+        ranks = self.ranks
+        return key is not None and (
+            key in ranks.admins or key in ranks.surplus or key in ranks.lists
+        )
 
     def public_key(self, node: NodeId) -> PublicKey | None:
         """Return the key behind the node id of somebody who is or was an admin or member."""

@@ -16,10 +16,11 @@ from mesh.core.trust.exchange import (
     encode_join_frame,
 )
 from mesh.core.trust.joining import JoinWish, Step
+from mesh.core.trust.ranks import ADMINS_MAX
 from mesh.core.trust.records import Admin, Certificate
 from mesh.core.trust.refusals import REFUSALS, refused
 from mesh.core.trust.tickets import TicketBook
-from mesh.core.trust.trust import ADMINS_MAX, CERTIFICATES_MAX, SHARE_OF_ONE_AUTHOR
+from mesh.core.trust.trust import CERTIFICATES_MAX, SHARE_OF_ONE_AUTHOR
 from tests.unit.core.trust.stage import SUITE, WALL, Stage, public_key_of
 from tests.unit.core.trust.two_ends import (
     Issuer,

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from mesh.core.errors import Refusal, RemoteError
-from mesh.core.identity import PublicKey, node_id
+from mesh.core.identity import FactId, PublicKey, node_id
 from mesh.core.instants import WallTime
 from mesh.core.trust.founding import MeshPlan
+from mesh.core.trust.ranks import ADMINS_MAX
 from mesh.core.trust.records import Admin, Certificate, Genesis
 from mesh.core.trust.trust import (
-    ADMINS_MAX,
     CERTIFICATES_MAX,
     PENDING_MAX,
     SHARE_OF_ONE_AUTHOR,
@@ -157,13 +157,32 @@ def test_what_is_set_aside_is_bounded_and_blocks_nothing_that_counts() -> None:
     assert trust.accept(STAGE.certificate("c"))
 
 
-def test_admins_are_capped() -> None:
-    trust = STAGE.trust()
-    for number in range(ADMINS_MAX - 1):
-        assert trust.accept(STAGE.admin(f"admin {number}"))
-    assert refusal_of(trust, STAGE.admin("one more")) is Refusal.OVER_CAP
-    assert trust.accept(STAGE.admin("admin 0")), "a known one is not one more"
+def test_of_more_admins_than_a_mesh_has_those_count_whose_records_have_the_least_ids() -> None:
+    names = [f"admin {number}" for number in range(ADMINS_MAX + 1)]
+    made: list[Verified[Any]] = [STAGE.founded.admin, *(STAGE.admin(name) for name in names)]
+    by_id = [record.fact.key for record in sorted(made, key=lambda record: record.id)]
+    trust = STAGE.trust(made[1:ADMINS_MAX])
     assert len(trust.admins()) == ADMINS_MAX
+    for more in made[ADMINS_MAX:]:
+        assert trust.accept(more)
+        assert len(trust.admins()) == ADMINS_MAX
+    assert [key for key in by_id if trust.is_admin(key)] == by_id[:ADMINS_MAX]
+
+
+def test_one_admin_too_many_takes_nothing_away_that_was_granted_or_taken_back() -> None:
+    names = [f"admin {number}" for number in range(ADMINS_MAX + 1)]
+    trust = STAGE.trust([STAGE.admin(name) for name in names])
+    [surplus, _] = trust.ranks.surplus
+    name = next(name for name in (*names, "a") if public_key_of(name) == surplus)
+    assert not trust.is_admin(surplus)
+    assert trust.accept(STAGE.certificate("c", by=name))
+    assert trust.is_member(public_key_of("c"))
+    assert trust.accept(STAGE.certificate("d"))
+    assert trust.accept(STAGE.revocation("d", by=name))
+    assert not trust.is_member(public_key_of("d"))
+    assert trust.accept(STAGE.revocation(name, by=names[0]))
+    assert trust.ranks.counts(surplus, FactId(bytes(32))), "an admin does not end an admin"
+    assert trust.was_admin_id(node_id(surplus))
 
 
 def test_certificates_are_capped() -> None:
