@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 
 from mesh.core.claims import forgotten, garbage
+from mesh.core.claims.facts import Progress
 from mesh.core.claims.forgotten import FORGET_CONTEXTS, Forget, dot_of
+from mesh.core.claims.pruning import PROGRESS_KEPT
 from mesh.core.claims.retention import OVER_ROW
-from mesh.core.commands import TaskSubmit
+from mesh.core.commands import TaskProgress, TaskSubmit
 from mesh.core.gossip.gossip import Family
 from mesh.core.identity import Boot, dot_task_id
 from mesh.core.node.node import Node
@@ -367,3 +369,30 @@ def test_what_an_admin_of_a_lost_root_forgot_is_known_again() -> None:
     for name in mesh.names:
         assert not member(mesh, name).trust.is_admin_id(member(mesh, "e").author.id)
         assert member(mesh, name).table.record(task) is not None
+
+
+def test_of_what_an_owner_reports_a_bounded_history_is_kept(meshes: MeshOf) -> None:
+    mesh = meshes(4)
+    mesh.kill("d")
+    mesh["a"].claim("long")
+    mesh["a"].start("long")
+    handle = mesh["a"].handle("long")
+    for step in range(60):
+        mesh["a"].tell(TaskProgress(handle, done=step, total=60))
+        mesh.run(s=1.0)
+    mesh.restart("d")
+    mesh.run_until(mesh.everyone_sees_everyone)
+    mesh.run_until(mesh.converged)
+    for name in mesh.names:
+        facts = [fact.fact for fact in member(mesh, name).gossip.facts(Family.TASKS)]
+        notes = [fact.note for fact in facts if isinstance(fact, Progress) and fact.note]
+        assert len(notes) == PROGRESS_KEPT, "the newest of sixty"
+        assert any(b'"done":59' in note for note in notes)
+    mesh["a"].complete("long")
+    mesh.run_until(lambda: mesh.everyone_agrees("long"))
+    mesh.restart(*mesh.names)
+    mesh.run_until(mesh.everyone_sees_everyone)
+    mesh.run_until(mesh.converged)
+    task = member(mesh, "b").table.record(next(member(mesh, "b").table.tasks()))
+    assert task is not None
+    assert task.state is TaskState.COMPLETED

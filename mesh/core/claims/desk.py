@@ -442,6 +442,7 @@ class Desk:
         self._ledger.mark(self._dependents.touched_by(record))
         self._exchanging.evaluate(now, record)
         self._show(now, record, silent=False)
+        self.garbage.prune(now, task)
         if record.state in TERMINAL:
             self._claiming.refuse_finished(now, record)
             self._queries.answer_finished(now, record)

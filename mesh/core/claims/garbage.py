@@ -235,6 +235,16 @@ class Garbage:
             if task[:16] == fact.creator and task in table.forgotten:
                 self._black[task] = None
 
+    def prune(self, now: Now, task: TaskId) -> None:
+        """Let go of words on the progress of a task that newer ones have made needless."""
+        needless = self.ledger.parts.table.superseded(task)
+        if needless:
+            self.ledger.mark(self.ledger.parts.table.withdraw(needless))
+            for verified in needless:
+                self.ledger.sightings.pop(verified.id, None)
+            self._drop_needless(needless)
+            self._wake(now)
+
     # --- letting go
 
     def note_over(self, now: Now, record: Record) -> None:

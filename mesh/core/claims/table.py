@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from mesh.core.claims.exchange_facts import Release
-from mesh.core.claims.facts import Cancel, Claim, Evidence, TaskFact
+from mesh.core.claims.facts import Cancel, Claim, Evidence, Progress, TaskFact
 from mesh.core.claims.forgotten import Forgotten
 from mesh.core.claims.held_back import HeldBack
+from mesh.core.claims.pruning import superseded
 from mesh.core.claims.record import Record, derive, history
 from mesh.core.claims.rules import check_fact
 from mesh.core.claims.task_facts import TaskFacts
@@ -214,6 +215,16 @@ class Table:
         """Return the facts about a task: specs, each claim with what cites it by token, cancels."""
         entry = self._entries.get(task)
         return history(entry.facts) if entry else ()
+
+    def holds(self, verified: Verified[Any]) -> bool:
+        """Whether a fact about a task is held."""
+        entry = self._entries.get(verified.fact.task)
+        return entry is not None and verified.id in entry.facts
+
+    def superseded(self, task: TaskId) -> list[Verified[Progress]]:
+        """Return what is held about a task and need not be."""
+        entry = self._entries.get(task)
+        return [] if entry is None else superseded(entry.facts)
 
     def owned_by(self, node: NodeId) -> Iterator[TaskId]:
         """Return the tasks in state working whose owner is this node."""

@@ -138,7 +138,8 @@ class Participant:
             raise
         self.desk.handle_fact(now, verified, relay)
         self.desk.handle_changed(now, changed)
-        return True
+        # It may have been needless, or the last that was awaited before all of it could go.
+        return self.table.holds(verified)
 
     def _accept_evidence(self, now: Now, verified: Verified[Any]) -> bool:
         if verified.signed.context in FORGET_CONTEXTS:

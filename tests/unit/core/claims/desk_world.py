@@ -130,9 +130,14 @@ class FakeGossip:
     def drop(self, family: Family, id_: FactId) -> None:
         assert family is Family.TASKS
         self.held.pop(id_, None)
+        self.me.on_disk.pop(id_, None)
 
     def forget(self, family: Family, ids: Iterable[FactId]) -> bool:
-        for id_ in list(ids):
+        held = [id_ for id_ in ids if id_ in self.held]
+        unwritten = [fact.id for _, _, facts, _ in self.waiting for fact in facts]
+        if any(id_ in unwritten for id_ in held):
+            return False
+        for id_ in held:
             self.drop(family, id_)
         return True
 
@@ -320,7 +325,9 @@ class Place:
     def _write(self, rows: Sequence[Row]) -> None:
         for row in rows:
             if row.kind == "fact":
-                self.on_disk[FactId(row.key)] = self.gossip.held[FactId(row.key)]
+                held = self.gossip.held.get(FactId(row.key))
+                if held is not None:  # else it was dropped meanwhile
+                    self.on_disk[FactId(row.key)] = held
             elif row.value is None:
                 self.disk.get(row.kind, {}).pop(row.key, None)
             else:
