@@ -34,7 +34,10 @@ class BlobFetch(msgspec.Struct, tag="blob.fetch", frozen=True, forbid_unknown_fi
 
 
 class BlobList(msgspec.Struct, tag="blob.list", frozen=True, forbid_unknown_fields=True):
-    """All blobs on this node, those on their way included."""
+    """The blobs on this node, those on their way included; `total` says how many there are."""
+
+    skip: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 1000
 
 
 BlobCommand = BlobPut | BlobGet | BlobFetch | BlobList

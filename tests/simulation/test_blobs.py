@@ -136,6 +136,27 @@ def test_a_result_of_any_size_that_is_allowed_comes_as_it_was(meshes: MeshOf, si
     assert has(mesh, "b", data), "its owner keeps it as well"
 
 
+def test_a_result_is_kept_by_owner_and_submitter_until_retention_and_no_longer(
+    meshes: MeshOf,
+) -> None:
+    base = params_for("local")
+    claims = replace(base.claims, retention_s=60.0)
+    blobs = replace(base.blobs, unused_keep_s=5.0)
+    mesh = meshes(3, params=replace(base, claims=claims, blobs=blobs))
+    mesh["a"].submit("build")
+    mesh.run(s=1)
+    handle = mesh["b"].claim("build").text("handle")
+    mesh["b"].start("build")
+    mesh["b"].tell(TaskComplete(handle, blob=put(mesh, "b", OUTPUT)))
+    mesh.run_until(lambda: has(mesh, "a", OUTPUT))
+    mesh.restart("a", "b")
+    mesh.run(s=30)
+    assert [has(mesh, name, OUTPUT) for name in mesh.names] == [True, True, False]
+    mesh.run(s=90)
+    assert not any(has(mesh, name, OUTPUT) for name in mesh.names)
+    assert not any(mesh.world.hosts[name].disk.blobs.whole for name in mesh.names)
+
+
 def test_a_result_of_one_byte_too_many_is_refused(meshes: MeshOf) -> None:
     params = params_for("local")
     mesh = meshes(2, params=replace(params, blobs=replace(params.blobs, blob_bytes_max=SMALL)))

@@ -10,11 +10,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import NamedTuple
+from itertools import islice
 
 from mesh.core.blob_commands import BlobCommand, BlobFetch, BlobGet, BlobList, BlobPut
 from mesh.core.blobs.fetching import Fetch, Fetching
 from mesh.core.blobs.messages import PART_BYTES_MAX, BlobAsk, BlobLacking, BlobPart
+from mesh.core.blobs.reading import Asker, Reading, Readings
 from mesh.core.blobs.shelf import Shelf
 from mesh.core.blobs.spelling import (
     DIGEST_BYTES,
@@ -35,23 +36,11 @@ from mesh.core.params import BlobParams
 READS_MAX = 256
 WAITS_MAX = 256
 UNMET_TRIED = 16
+DROPPED_MAX = 64
+DROP_PAUSE_S = 0.02
+"""So many files are deleted in one turn: others get theirs when many tasks end together."""
 TOLD_PARTS = 16
 """Watchers hear of a transfer once in so many parts."""
-
-
-class Asker(NamedTuple):
-    """A request of a client."""
-
-    client: ClientId
-    request: int
-
-
-class Reading(NamedTuple):
-    """Bytes asked of the disk, and for whom."""
-
-    offset: int
-    peer: NodeId | None
-    asker: Asker | None
 
 
 @dataclass(slots=True)
@@ -69,13 +58,15 @@ class Blobs:
     _keeping: dict[BlobId, None] = field(default_factory=dict)
     """What is stored for clients that gave it with another request."""
     _kept: dict[BlobId, LocalError | None] = field(default_factory=dict)
-    _reads: dict[BlobId, list[Reading]] = field(default_factory=dict)
+    _reads: Readings = field(default_factory=Readings)
     _waits: dict[Asker, tuple[BlobId, Instant]] = field(default_factory=dict)
     _unmet: "OrderedDict[BlobId, tuple[int, tuple[NodeId, ...]]]" = field(
         default_factory=OrderedDict
     )
     """Blobs that tasks want here and for which there is no room: size, and who should have them."""
     _sealing: dict[BlobId, None] = field(default_factory=dict)
+    _drop_at: Instant = Instant(0.0)
+    """Nothing is dropped before."""
     _stored: dict[TaskId, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -187,7 +178,9 @@ class Blobs:
             case BlobFetch():
                 self._fetch(now, asker, command)
             case BlobList():
-                self._reply(asker, {"v": 1, "blobs": [self._view(b) for b in self.shelf.volumes]})
+                shown = islice(self.shelf.volumes, command.skip, command.skip + command.limit)
+                body: dict[str, Json] = {"v": 1, "blobs": [self._view(blob) for blob in shown]}
+                self._reply(asker, body | {"total": len(self.shelf.volumes)})
 
     def handle_client_gone(self, client: ClientId) -> None:
         """Nobody waits for these answers any more; what was put in stays for who goes on."""
@@ -266,14 +259,14 @@ class Blobs:
             self.outbox.send_bulk(peer, BlobLacking.KIND, BlobLacking(blob).encode())
             return
         for offset in range(ask.offset, end, PART_BYTES_MAX):
-            if sum(map(len, self._reads.values())) >= READS_MAX:
+            if len(self._reads) >= READS_MAX:
                 self.count("blob_reads_refused")
                 return
             count = min(PART_BYTES_MAX, end - offset)
             self._read(blob, count, Reading(offset, peer, None))
 
     def _read(self, blob: BlobId, count: int, reading: Reading) -> None:
-        self._reads.setdefault(blob, []).append(reading)
+        self._reads.add(blob, reading)
         self.outbox.put(ReadBlob(blob, reading.offset, count))
 
     def _handle_part(self, now: Now, peer: NodeId, part: BlobPart) -> None:
@@ -314,12 +307,19 @@ class Blobs:
         asker, fetch = self._puts.pop(blob, None), self.fetching.fetches.get(blob)
         if asker is not None:
             self._reply(asker, self._view(blob))
+            self._fetch_rest(now, blob, volume.size)
         elif fetch is not None:
             self.fetching.go_on(now.instant, fetch, have)
             if fetch.source is None and have >= fetch.received:
                 fetch.due = now.instant
             if have // PART_BYTES_MAX % TOLD_PARTS == 0:
                 self.outbox.notify("blob", self._view(blob))
+
+    def _fetch_rest(self, now: Now, blob: BlobId, size: int) -> None:
+        """A client that puts in what others want may stop half-way: then it is fetched."""
+        if self.shelf.tasks(blob) or any(wanted == blob for wanted, _ in self._waits.values()):
+            self.fetching.begin(blob, size, ())
+            self.fetching.fetches[blob].due = later(now.instant, self.params.patience_s)
 
     def _handle_sealed(self, now: Now, blob: BlobId, *, whole: bool) -> None:
         self._sealing.pop(blob, None)
@@ -356,7 +356,7 @@ class Blobs:
             self._reply(asker, self._view(blob))
 
     def _handle_read(self, blob: BlobId, data: bytes | None) -> None:
-        reading = self._take_reading(blob)
+        reading = self._reads.take(blob)
         volume = self.shelf.volumes.get(blob)
         if reading is None:
             return
@@ -378,15 +378,6 @@ class Blobs:
             self.outbox.send_bulk(reading.peer, BlobLacking.KIND, BlobLacking(blob).encode())
         elif reading.asker is not None:
             self._refuse(reading.asker, not_here(None))
-
-    def _take_reading(self, blob: BlobId) -> Reading | None:
-        waiting = self._reads.get(blob)
-        if not waiting:
-            return None
-        reading = waiting.pop(0)
-        if not waiting:
-            del self._reads[blob]
-        return reading
 
     def _handle_failed(self, now: Now, blob: BlobId, reason: str) -> None:
         self.count("blob_disk_errors")
@@ -425,7 +416,11 @@ class Blobs:
         return [fetch for fetch in self.fetching.under_way() if fetch.blob not in self._sealing]
 
     def _drop_idle(self, now: Now) -> None:
-        idle = self.shelf.idle(now.instant)
+        if now.instant < self._drop_at:
+            return
+        idle = self.shelf.idle(now.instant, DROPPED_MAX)
+        if len(idle) == DROPPED_MAX:
+            self._drop_at = later(now.instant, DROP_PAUSE_S)
         for blob in idle:
             if blob in self._puts or blob in self._sealing or blob in self._keeping:
                 self.shelf.touch(now.instant, blob)
@@ -471,4 +466,5 @@ class Blobs:
             return NEVER  # what is fetched has its volume
         ends = (deadline for _, deadline in self._waits.values())
         due = (fetch.due for fetch in self._asking())
-        return min((*ends, *due, self.fetching.next_wake(), self.shelf.next_idle()))
+        idle = max(self.shelf.next_idle(), self._drop_at)
+        return min((*ends, *due, self.fetching.next_wake(), idle))

@@ -145,11 +145,11 @@ class Shelf:
         for blob in tuple(self._blobs.get(task, ())):
             self.disuse(now, task, blob)
 
-    def idle(self, now: Instant) -> list[BlobId]:
-        """Return the blobs that nobody has needed for long."""
-        due = []
+    def idle(self, now: Instant, most: int) -> list[BlobId]:
+        """Return some of the blobs that nobody has needed for long."""
+        due: list[BlobId] = []
         for blob, since in self._idle.items():
-            if later(since, self.params.unused_keep_s) > now:
+            if later(since, self.params.unused_keep_s) > now or len(due) == most:
                 break
             due.append(blob)
         return due

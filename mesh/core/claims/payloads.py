@@ -18,7 +18,7 @@ from mesh.core.instants import Now
 
 @dataclass(slots=True)
 class Payloads:
-    """Which open tasks wait for their payload, and for whom."""
+    """Which open tasks lack their payload, and nobody here has waited for them yet."""
 
     ledger: Ledger
     _lacking: dict[str, dict[TaskId, tuple[Blob, NodeId]]] = field(default_factory=dict)
@@ -96,15 +96,20 @@ class Payloads:
         return blob is not None and not self.ledger.parts.blobs.has(BlobId(blob[0]))
 
     def fetch(self, now: Now) -> None:
-        """Fetch payloads of tasks for which somebody waits here."""
+        """Fetch payloads of tasks for which somebody waits here; each is asked for once."""
         if not self._lacking:
             return
         ledger = self.ledger
-        kinds = ledger.sessions.waiting_kinds() | ledger.waiters.kinds()
-        for kind, tasks in self._lacking.items():
-            for task, (blob, author) in tasks.items():
-                if kind in kinds or ledger.waiters.of_task(task):
-                    ledger.parts.blobs.want(now, task, (BlobId(blob[0]), blob[1]), (author,))
+        for kind in (*ledger.sessions.waiting_kinds(), *ledger.waiters.kinds()):
+            for task in tuple(self._lacking.get(kind, ())):
+                self._want(now, task)
+        for task in ledger.waiters.waited_for(self._kind_of):
+            self._want(now, task)
+
+    def _want(self, now: Now, task: TaskId) -> None:
+        blob, author = self._lacking[self._kind_of[task]][task]
+        self._forget_lacking(task)
+        self.ledger.parts.blobs.want(now, task, (BlobId(blob[0]), blob[1]), (author,))
 
     def forget(self, task: TaskId) -> None:
         """A task is let go of."""

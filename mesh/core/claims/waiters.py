@@ -1,5 +1,6 @@
 """Long polls: clients that wait for a task to claim, or for a task to be over."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -126,6 +127,11 @@ class Waiters:
     def of_kind(self, kind: str) -> list[ClaimWaiter]:
         """Return who waits for the next task of a kind, first come first."""
         return list(self._by_kind.get(kind, {}).values())
+
+    def waited_for(self, tasks: Collection[TaskId]) -> list[TaskId]:
+        """Return those of some tasks that somebody waits for by name."""
+        fewer, more = sorted((self._by_task, tasks), key=len)
+        return [task for task in fewer if task in more]
 
     def of_task(self, task: TaskId) -> list[Waiter]:
         """Return who waits for one task."""

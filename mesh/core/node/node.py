@@ -9,7 +9,7 @@ from itertools import count
 from typing import assert_never
 
 from mesh.core.blob_commands import BlobCommand
-from mesh.core.blobs.blobs import Asker
+from mesh.core.blobs.reading import Asker
 from mesh.core.commands import (
     Hello,
     MemberList,

@@ -1,22 +1,24 @@
 """Many blobs: a turn touches few, none waits for what nobody has, none is lost."""
 
-import sys
+from base64 import b64encode
 from dataclasses import replace
-from types import FrameType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
 import mesh.core.blobs as package
-from mesh.core.blobs.blobs import Blobs
+from mesh.core.blob_commands import BlobList, BlobPut
+from mesh.core.blobs.blobs import DROPPED_MAX, Blobs
 from mesh.core.blobs.messages import PART_BYTES_MAX, BlobAsk, BlobLacking, BlobPart
-from mesh.core.effects import DropBlob, SealBlob, WriteBlob
+from mesh.core.blobs.reading import Asker
+from mesh.core.effects import ClientId, DropBlob, Reply, SealBlob, WriteBlob
 from mesh.core.identity import BlobId, NodeId, TaskId
 from mesh.core.inputs import BlobFailed, BlobSealed, BlobWritten
 from mesh.core.instants import Instant, Now, WallTime, later
 from mesh.core.outbox import Outbox
 from mesh.core.params import BlobParams
 from tests.unit.core.blobs.pieces import content, name_of
+from tests.unit.core.effort import Effort
 
 A, B = NodeId(b"a" * 16), NodeId(b"b" * 16)
 PARAMS = BlobParams()
@@ -106,34 +108,12 @@ class Yard:
         return all(self.blobs.has(blob_of(number)) for number in numbers)
 
 
-class Effort:
-    """Counts the lines of the rules about blobs that are run inside it."""
-
-    def __init__(self) -> None:
-        self.lines = 0
-        self._folder = package.__path__[0]
-
-    def _trace(self, frame: FrameType, event: str, _argument: object) -> Any:  # noqa: ANN401  as sys has it
-        if not frame.f_code.co_filename.startswith(self._folder):
-            return None
-        self.lines += event == "line"
-        return self._trace
-
-    def __enter__(self) -> Self:
-        self._before = sys.gettrace()
-        sys.settrace(self._trace)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(self._before)
-
-
 def effort_of_turns(count: int) -> int:
     """Return how many lines it takes to do one of everything beside so many blobs."""
     yard = Yard()
     yard.fill(count)
     yard.sources[blob_of(count)] = A
-    with Effort() as effort:
+    with Effort(package.__path__[0]) as effort:
         yard.want(count, 3 * PART_BYTES_MAX)
         yard.run(60.0)
         yard.blobs.disuse(yard.now, task_of(0), blob_of(0))
@@ -288,3 +268,42 @@ def test_bytes_of_a_client_end_the_fetch_of_the_same() -> None:
     assert yard.blobs.has(name_of(data))
     assert yard.blobs.take_stored() == [task_of(1)]
     assert not yard.blobs.fetching.fetches
+
+
+def test_many_that_nobody_needs_any_more_go_a_few_in_a_turn() -> None:
+    yard = Yard(replace(PARAMS, unused_keep_s=1.0))
+    yard.fill(1000)
+    yard.instant = later(yard.instant, 2.0)
+    yard.blobs.handle_timeout(yard.now)
+    assert len(yard.outbox.effects) == DROPPED_MAX
+    yard.run(1.0)
+    assert len(yard.blobs.shelf.volumes) == 500
+
+
+def test_a_long_list_is_told_in_pages() -> None:
+    yard = Yard()
+    yard.fill(2500)
+    told: list[str] = []
+    for skip in range(0, 3000, 1000):
+        yard.blobs.handle_command(yard.now, Asker(ClientId(1), skip), BlobList(skip))
+        (reply,) = yard.outbox.effects
+        yard.outbox.effects.clear()
+        assert isinstance(reply, Reply)
+        body: Any = reply.result
+        assert body["total"] == 2500
+        told += [view["digest"] for view in body["blobs"]]
+    assert told == [blob_of(number).hex() for number in range(2500)]
+
+
+def test_what_a_client_begins_to_put_in_and_others_want_is_fetched_when_it_stops() -> None:
+    yard = Yard()
+    data = content(3 * PART_BYTES_MAX)
+    yard.sources[name_of(data)] = A
+    yard.blobs.use(task_of(1), name_of(data))
+    piece = b64encode(data[:PART_BYTES_MAX]).decode()
+    put = BlobPut(name_of(data).hex(), len(data), 0, piece)
+    yard.blobs.handle_command(yard.now, Asker(ClientId(1), 1), put)
+    yard.answer()
+    assert yard.asks == 0, "it may go on by itself"
+    yard.run(60.0)
+    assert yard.blobs.has(name_of(data))

@@ -122,7 +122,9 @@ class Both:
             assert set(shelf.tasks(blob)) == {task for task, named in naive.needs if named == blob}
         ends = naive.ends()
         assert shelf.next_idle() == min(ends.values(), default=NEVER)
-        assert set(shelf.idle(self.now)) == {blob for blob, end in ends.items() if end <= self.now}
+        due = {blob for blob, end in ends.items() if end <= self.now}
+        assert set(shelf.idle(self.now, len(BLOBS))) == due
+        assert len(shelf.idle(self.now, 1)) == min(1, len(due))
 
 
 @given(st.lists(steps, max_size=40))

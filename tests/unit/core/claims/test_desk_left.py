@@ -2,19 +2,23 @@
 
 import pytest
 
+from mesh.core.claims import payloads
 from mesh.core.claims.allocation import stagger_order
 from mesh.core.claims.reporting import REPORTS_FREE
 from mesh.core.commands import (
     TaskAccept,
+    TaskClaim,
     TaskHistory,
     TaskOffer,
     TaskProgress,
     TaskRelease,
+    TaskSubmit,
 )
 from mesh.core.effects import ReplyError
 from mesh.core.identity import BlobId, parse_task_text
 from tests.unit.core.claims.desk_world import World
 from tests.unit.core.claims.test_desk_exchange import coded, name, owned_task
+from tests.unit.core.effort import Effort
 
 LEFT = BlobId(b"l" * 32)
 
@@ -141,3 +145,34 @@ def test_bad_contexts_are_refused_and_the_owner_stays(size: int, goal: str, refu
     assert b.view(task)["handoff"] is None
     assert a.view(task)["owner"]["node"] == b.id.hex()
     assert b.call(TaskProgress(owned["handle"], "still mine"))["published"]
+
+
+def effort_of_a_turn(tasks: int) -> int:
+    """Return how many lines the rules about payloads take beside so many that lack theirs."""
+    world = World(2)
+    a, b = world.places
+    a.blobs.here |= {BlobId(n.to_bytes(32, "big")): 5_000 for n in range(tasks)}
+    for blob in tuple(a.blobs.here):
+        a.call(TaskSubmit("large", blob=blob.hex()))
+    world.run(0.1)
+    with Effort(payloads.__file__) as effort:
+        b.call(TaskSubmit("small"))
+    assert not b.blobs.wanted
+    b.ask(TaskClaim(kinds=("large",), wait_s=60.0))
+    assert len(b.blobs.wanted) == tasks
+    return effort.lines
+
+
+def test_a_turn_takes_no_more_work_beside_many_tasks_that_lack_their_payload() -> None:
+    assert effort_of_a_turn(200) == effort_of_a_turn(5)
+
+
+def test_a_task_that_is_waited_for_by_name_gets_its_payload() -> None:
+    world = World(2)
+    a, b = world.places
+    a.blobs.here |= {LEFT: 5_000, BlobId(b"o" * 32): 6_000}
+    task = str(a.call(TaskSubmit("large", blob=LEFT.hex()))["task"])
+    a.call(TaskSubmit("large", blob=(b"o" * 32).hex()))
+    world.run(0.1)
+    b.ask(TaskClaim(task=task, wait_s=60.0))
+    assert b.blobs.wanted == {LEFT: a.id}
