@@ -68,7 +68,7 @@ from tests.fuzz.kinds import CONTEXTS, MESSAGES
 
 FRAMES_MAX = 16
 ROWS_MAX = 12
-ROW_KINDS = ("boot", "mesh", "root_key", "ticket", "fact", "handle", "request")
+ROW_KINDS = ("boot", "mesh", "root_key", "ticket", "fact", "handle", "request", "denied")
 
 
 # ---- datagrams

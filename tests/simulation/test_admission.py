@@ -182,6 +182,22 @@ def test_who_is_denied_stops_and_says_why() -> None:
     assert "said no" in str(mesh.world.hosts["n01"].halted)
 
 
+def test_a_denial_outlives_the_admins_restart_and_a_ticket_outdoes_it() -> None:
+    mesh = founded(2, Population(by_ticket=True, knows_mesh=True))
+    mesh.world.start("n01")
+    mesh.run_until(lambda: bool(waiting(mesh, "a")), 10)
+    tell(mesh, "a", TrustDeny(node="n01"))
+    mesh.kill("a")
+    mesh.run_until(lambda: mesh.world.hosts["n01"].state is not HostState.OFF, 1)
+    mesh.world.start("a")
+    mesh.run_until(lambda: mesh.world.hosts["n01"].state is HostState.OFF, 60)
+    assert "said no" in str(mesh.world.hosts["n01"].halted)
+    assert not waiting(mesh, "a")
+    invited(mesh)
+    mesh.world.start("n01")
+    mesh.run_until(lambda: is_member(mesh, "n01"), 10)
+
+
 def test_who_knows_no_mesh_id_is_answered_while_somebody_listens() -> None:
     mesh = founded(2, Population(by_ticket=True))
     mesh.world.start("n01")

@@ -23,7 +23,7 @@ from mesh.core.node.join_relays import JoinRelays
 from mesh.core.node.participant import Participant
 from mesh.core.node.root_keys import RootKeys
 from mesh.core.node.setup import NodeSetup, Rows
-from mesh.core.trust.applicants import Applicants
+from mesh.core.trust.applicants import DENIED_ROW, Applicants
 from mesh.core.trust.joining import AdmitParts, Admitter, Step
 from mesh.core.trust.records import Certificate
 from mesh.core.trust.tickets import TicketBook, ticket_text
@@ -56,6 +56,7 @@ class Admissions:
         self.book.addresses = self.setup.addresses
         self.relays = JoinRelays(self.participant)
         self.book.restore(self.rows.get("ticket", {}))
+        self.applicants.restore(self.rows.get(DENIED_ROW, {}))
         self.roots = RootKeys(author, self.participant.trust)
         self.roots.restore(self.rows)
 

@@ -96,8 +96,9 @@ class Authority:
                 return self._admit(now, node, listen_s), ()
             case TrustDeny(node):
                 applicant = admissions.applicants.find(now.instant, node)
-                admissions.applicants.deny(applicant.key)
-                return {"denied": applicant.name, "fingerprint": fingerprint(applicant.key)}, ()
+                rows = admissions.applicants.deny(applicant.key)
+                shown = fingerprint(applicant.key)
+                return {"denied": applicant.name, "fingerprint": shown}, rows
             case _:
                 raise AssertionError(command)
 

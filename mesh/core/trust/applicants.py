@@ -1,12 +1,14 @@
 """Those who want to take part and have no ticket, until somebody lets them in or sends them off.
 
-Kept in memory only: whoever waits asks again every few seconds, so that a restart forgets nobody
-for long.
+Who waits is kept in memory only: it asks again every few seconds, so that a restart forgets nobody
+for long. Who was sent off stays so; a ticket is the way back.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mesh.core.crypto.keys import fingerprint
+from mesh.core.crypto.keys import KEY_BYTES, fingerprint
+from mesh.core.effects import Row
 from mesh.core.errors import LocalError, Refusal, RemoteError
 from mesh.core.identity import PublicKey, node_id
 from mesh.core.instants import Instant, Now, later
@@ -17,6 +19,9 @@ FORGET_S = 60.0
 """Somebody who has not asked again for so long does not wait any more."""
 LISTEN_S_MAX = 86_400.0
 ID_DIGITS_MIN = 4
+DENIED_ROW = "denied"
+PLACE_BYTES = 8
+PLACE_HIGH = (1 << 8 * PLACE_BYTES) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,14 @@ class Applicants:
     listen_until: Instant = Instant(0.0)
     """Until then strangers who do not know the mesh id get an answer too."""
     waiting: dict[PublicKey, Applicant] = field(default_factory=dict)
-    denied: dict[PublicKey, None] = field(default_factory=dict)
+    denied: dict[PublicKey, int] = field(default_factory=dict)
+    """Each with its place in the order in which they were."""
+
+    def restore(self, rows: Mapping[bytes, bytes]) -> None:
+        """Take back from disk who was sent off; damaged rows are left out."""
+        for key, value in sorted(rows.items(), key=lambda row: (row[1], row[0])):
+            if len(key) == KEY_BYTES and len(value) == PLACE_BYTES:
+                self.denied[PublicKey(key)] = int.from_bytes(value, "big")
 
     def ask(self, now: Now, key: PublicKey, name: str) -> None:
         """Somebody asks, perhaps again; raises RemoteError (DENIED, OVER_CAP)."""
@@ -74,12 +86,18 @@ class Applicants:
         """Somebody takes part now."""
         self.waiting.pop(key, None)
 
-    def deny(self, key: PublicKey) -> None:
-        """Send somebody off: it is told so when it asks again."""
+    def deny(self, key: PublicKey) -> tuple[Row, ...]:
+        """Send somebody off: it is told so when it asks again. Returns what has to be durable."""
         self.waiting.pop(key, None)
-        self.denied[key] = None
-        if len(self.denied) > DENIED_MAX:
-            del self.denied[next(iter(self.denied))]
+        place = min(1 + max(self.denied.values(), default=0), PLACE_HIGH)
+        self.denied.pop(key, None)
+        self.denied[key] = place
+        row = Row(DENIED_ROW, key, place.to_bytes(PLACE_BYTES, "big"))
+        if len(self.denied) <= DENIED_MAX:
+            return (row,)
+        first = next(iter(self.denied))
+        del self.denied[first]
+        return row, Row(DENIED_ROW, first, None)
 
     def _forget_silent(self, instant: Instant) -> None:
         gone = [key for key, one in self.waiting.items() if instant >= later(one.asked, FORGET_S)]

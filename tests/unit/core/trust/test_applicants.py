@@ -127,6 +127,25 @@ def test_who_waits_and_who_was_denied_are_bounded() -> None:
     later_on = NOW._replace(instant=later(NOW.instant, FORGET_S))
     applicants.ask(later_on, numbered(APPLICANTS_MAX), "n")
     assert len(applicants.here(later_on.instant)) == 1, "the silent are forgotten"
-    for number in range(DENIED_MAX + 1):
-        applicants.deny(numbered(number))
+    for number in range(DENIED_MAX):
+        assert len(applicants.deny(numbered(number))) == 1
+    [_, forgotten] = applicants.deny(numbered(DENIED_MAX))
+    assert (forgotten.key, forgotten.value) == (numbered(0), None)
     assert len(applicants.denied) == DENIED_MAX
+
+
+def test_who_was_denied_stays_so_over_a_restart_and_the_oldest_is_forgotten_first() -> None:
+    before, rows = Applicants(), {b"short": bytes(8), numbered(9): b"damaged"}
+    for number in (2, 0, 1, 2):
+        for row in before.deny(numbered(number)):
+            assert row.value is not None
+            rows[row.key] = row.value
+    after = Applicants()
+    after.restore(rows)
+    assert list(after.denied.items()) == list(before.denied.items())
+    assert list(after.denied) == [numbered(0), numbered(1), numbered(2)]
+    with pytest.raises(RemoteError) as denied:
+        after.ask(NOW, numbered(1), "n")
+    assert denied.value.refusal is Refusal.DENIED
+    after.restore({numbered(7): b"\xff" * 8})
+    assert after.deny(numbered(8))[0].value == b"\xff" * 8
