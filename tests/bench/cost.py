@@ -271,11 +271,11 @@ def run(options: argparse.Namespace) -> int:
     if options.source:
         rows = load(options.source)
     else:
-        lacking = missing_tools()
+        real = [int(size) for size in options.real.split(",") if size]
+        lacking = missing_tools() if real else []
         if lacking:
             say(f"needed: {' '.join(lacking)}")
             return 1
-        real = [int(size) for size in options.real.split(",") if size]
         simulated = [int(size) for size in options.simulated.split(",") if size]
         for row in measure(QUICK if options.quick else FULL, real, simulated):
             kept.add(row)
