@@ -25,6 +25,7 @@ from mesh.core.gossip.messages import (
     ToldFacts,
 )
 from mesh.core.gossip.post import Post
+from mesh.core.gossip.pulls import Pulls
 from mesh.core.gossip.push import Acknowledger, Publication, Pusher
 from mesh.core.gossip.reconcile import Reconciler
 from mesh.core.gossip.spreader import EAGER, Rumour, Spreader
@@ -68,6 +69,7 @@ class Gossip:
         judges = (parts.verifier, parts.receiver)
         self._intake = Intake(judges, holdings, self._post, params.parked_max)
         self._spreader = Spreader(params, rng, holdings, self._post)
+        self._pulls = Pulls(params, holdings, self._post)
         self._pusher = Pusher(params, rng, self._post)
         self._acknowledger = Acknowledger(holdings.journal, self._post, params.queue_items_max)
         self._reconciler = Reconciler(params, holdings, self._post)
@@ -215,6 +217,7 @@ class Gossip:
         """Do what is due."""
         self._pusher.handle_timeout(now.instant)
         self._spreader.handle_timeout(now.instant)
+        self._pulls.handle_timeout(now.instant)
         self._reconciler.handle_timeout(now.instant)
 
     def next_deadline(self) -> Instant:
@@ -222,6 +225,7 @@ class Gossip:
         return min(
             self._pusher.next_deadline(),
             self._spreader.next_deadline(),
+            self._pulls.next_deadline(),
             self._reconciler.next_deadline(),
         )
 
@@ -283,6 +287,7 @@ class Gossip:
         """Spread foreign facts further, unless their authors push them to everybody."""
         few = self._pushes_to_all()
         for family, verified, encoded, relay in accepted:
+            self._pulls.handle_arrived(family, verified.id)
             if few and family is Family.TASKS:
                 continue
             if self.holds(family, verified.id):
@@ -356,7 +361,7 @@ class Gossip:
         missing = [id_ for verified in baseless for id_ in receiver.missing_ids(verified)]
         if missing:
             cut = [id_[:SHORT_BYTES] for id_ in missing]
-            self._spreader.handle_have(now.instant, peer, family, cut)
+            self._pulls.want(now.instant, peer, family, cut)
         return bool(baseless)
 
     def _handle_ack(self, now: Now, peer: NodeId, body: bytes) -> None:
@@ -366,7 +371,7 @@ class Gossip:
 
     def _handle_have(self, now: Now, peer: NodeId, body: bytes) -> None:
         message = Have.decode_untrusted(body)
-        self._spreader.handle_have(now.instant, peer, message.family, message.ids)
+        self._pulls.want(now.instant, peer, message.family, message.ids)
 
     def _handle_pull(self, now: Now, peer: NodeId, body: bytes) -> None:
         message = Pull.decode_untrusted(body)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from mesh.core.bucket import Bucket
 from mesh.core.gossip.holdings import Holdings
 from mesh.core.gossip.items import Form, Item
-from mesh.core.gossip.messages import SHORT_BYTES, EagerFacts, Have, Pull, PulledFacts
+from mesh.core.gossip.messages import SHORT_BYTES, EagerFacts, Have, PulledFacts
 from mesh.core.gossip.post import Post, pack_bodies
 from mesh.core.gossip.vocabulary import Family
 from mesh.core.identity import FactId, NodeId
@@ -23,8 +23,6 @@ from mesh.core.wire.frame import BODY_BYTES_MAX
 
 TASKS_SHARE = 0.4
 """Of the budget, reserved for application facts when both families wait."""
-PULL_PATIENCE_TICKS = 2
-"""A fact that was asked for is asked for elsewhere after so many ticks."""
 EAGER = 0
 
 
@@ -56,7 +54,6 @@ class Spreader:
         self._bucket = Bucket(params.spread_bytes_s, params.spread_burst_bytes)
         self._phase = rng.uniform(0, params.tick_s)
         self._due = NEVER
-        self._pulls: dict[tuple[Family, bytes], Instant] = {}
 
     def set_peers(self, peers: Sequence[NodeId]) -> None:
         """Say among whom to choose."""
@@ -102,16 +99,6 @@ class Spreader:
             self._bucket.take(now, spent)
         self._due = self._next_tick(now) if self._count else NEVER
 
-    def handle_have(self, now: Instant, peer: NodeId, family: Family, ids: Sequence[bytes]) -> None:
-        """A peer announced facts: ask for those that nobody was asked for yet."""
-        store, wanted = self._holdings[family], []
-        for cut in ids:
-            if self._pulls.get((family, cut), now) <= now and not store.knows_cut(cut):
-                wanted.append(cut)
-                self._note_pull(now, family, cut)
-        if wanted:
-            self._post.send(peer, Pull, Pull(family, tuple(wanted)).encode())
-
     def handle_pull(self, now: Instant, peer: NodeId, family: Family, ids: Sequence[bytes]) -> None:
         """A peer asks for announced facts: send them, within the budget."""
         store = self._holdings[family]
@@ -143,12 +130,6 @@ class Spreader:
         del oldest[next(patient, next(iter(oldest)))]
         self._count -= 1
         self._post.count("spread_dropped")
-
-    def _note_pull(self, now: Instant, family: Family, cut: bytes) -> None:
-        self._pulls.pop((family, cut), None)
-        self._pulls[family, cut] = later(now, PULL_PATIENCE_TICKS * self._params.tick_s)
-        if len(self._pulls) > self._params.queue_items_max:
-            del self._pulls[next(iter(self._pulls))]
 
     def _spend(self, family: Family, budget: float) -> float:
         """Move rumours on by one stage as far as the budget goes; returns the bytes spent."""

@@ -93,6 +93,45 @@ def test_an_announced_fact_is_pulled_once_until_patience_ends() -> None:
         assert all(Pull.decode_untrusted(b).ids == (b"unknown!",) for _, _, b in sent)
 
 
+def test_what_does_not_come_is_asked_of_the_others_who_announced_it_one_by_one() -> None:
+    station = Station(1, params_with())
+    station.gossip.set_peers(PEERS)
+    body = Have(Family.MEMBERS, (b"unknown!", b"another!")).encode()
+    for peer in PEERS[:6]:
+        station.gossip.handle_message(at(1.0), peer, Have.KIND, body)
+    other = Have(Family.MEMBERS, (b"a third!",)).encode()
+    station.gossip.handle_message(at(1.05), PEERS[0], Have.KIND, other)
+    asked = [(peer, Pull.decode_untrusted(body).ids) for peer, _, body in station.take_sent()]
+    assert asked == [(PEERS[0], (b"unknown!", b"another!")), (PEERS[0], (b"a third!",))]
+    for peer in PEERS[1:4]:
+        now = station.gossip.next_deadline()
+        station.gossip.handle_timeout(at(now))
+        ((whom, _, body),) = station.take_sent()
+        assert (whom, Pull.decode_untrusted(body).ids) == (peer, (b"unknown!", b"another!"))
+        while station.gossip.next_deadline() < now + 0.1:
+            station.gossip.handle_timeout(at(station.gossip.next_deadline()))
+            assert station.take_sent() == [], "nobody else has announced the third"
+    station.gossip.handle_timeout(at(station.gossip.next_deadline()))
+    assert station.take_sent() == []
+    assert station.gossip.next_deadline() == float("inf")
+    assert station.gossip.counters()["pulled_again"] == 6
+
+
+def test_what_has_come_is_not_asked_for_again() -> None:
+    source, station = Station(2, params_with()), Station(1, params_with())
+    station.gossip.set_peers(PEERS)
+    fact = source.notes(b"a")[0]
+    for peer in PEERS[:3]:
+        body = Have(Family.MEMBERS, (fact.id[:8],)).encode()
+        station.gossip.handle_message(at(1), peer, Have.KIND, body)
+    source.gossip.restore(Family.MEMBERS, fact)
+    source.gossip.handle_message(at(1), station.id, *station.take_sent()[0][1:])
+    station.gossip.handle_message(at(1), PEERS[0], *source.take_sent()[0][1:])
+    while station.gossip.next_deadline() < float("inf"):
+        station.gossip.handle_timeout(at(station.gossip.next_deadline()))
+        assert Pull.KIND not in [kind for _, kind, _ in station.take_sent()]
+
+
 def test_pulls_are_answered_within_the_budget() -> None:
     station = ready(60, spread_burst_bytes=2_000, spread_bytes_s=500)
     cuts = tuple(id_[:8] for id_ in station.gossip.ids(Family.MEMBERS))
