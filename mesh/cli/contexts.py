@@ -18,6 +18,8 @@ EXAMPLE = (
 )
 LISTS = ("done", "pending", "caveats")
 FIELDS = ("goal", *LISTS, "decisions")
+INLINE_BYTES_MAX = 700
+"""A context beyond goes as a blob at once, for a line of task.offer may be short."""
 KEEP_SHORT = "keep it short, and name a place where the rest can be read"
 
 
@@ -65,20 +67,18 @@ def packed_context(client: Client, context: dict[str, Any]) -> dict[str, Any]:
         data = json.dumps(given, ensure_ascii=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:
         raise _bad("half a character, which is no text") from None
-    if len(data) <= blobs.INLINE_BYTES_MAX:
+    if len(data) <= INLINE_BYTES_MAX:
         return given
     _check_size(len(data), "context")
     return {"context_blob": blobs.put(client, data)}
 
 
-def packed_checkpoint(client: Client, data: bytes) -> dict[str, Any]:
-    """Return the parameters that carry a checkpoint: its bytes, or the digest of a stored blob."""
+def packed_checkpoint(data: bytes) -> dict[str, Any]:
+    """Return the parameters that carry a checkpoint; raises Refused."""
     if not data:
         return {}
-    if len(data) <= blobs.CHECKPOINT_INLINE_BYTES_MAX:
-        return {"checkpoint": in_base64(data)}
     _check_size(len(data), "checkpoint")
-    return {"checkpoint_blob": blobs.put(client, data)}
+    return {"checkpoint": in_base64(data)}
 
 
 def _check_size(size: int, what: str) -> None:

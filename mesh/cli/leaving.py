@@ -6,7 +6,7 @@ from typing import Any
 
 from mesh.cli import freight
 from mesh.cli.values import in_base64
-from mesh.control.blobs import CHECKPOINT_INLINE_BYTES_MAX, LEFT_BYTES_MAX
+from mesh.control.blobs import LEFT_BYTES_MAX
 from mesh.control.client import Refused
 from mesh.control.trio_client import TrioClient
 
@@ -23,14 +23,12 @@ async def kept_by(client: TrioClient, kept: Mapping[str, Any] | None) -> bytes:
     return await freight.get(client, kept, FETCH_S)
 
 
-async def packed(client: TrioClient, data: bytes) -> dict[str, str]:
+def packed(data: bytes) -> dict[str, str]:
     """Return the parameters of `task.progress` that carry a checkpoint; raises Refused."""
-    if len(data) <= CHECKPOINT_INLINE_BYTES_MAX:
-        return {"checkpoint": in_base64(data)}
     if len(data) > LEFT_BYTES_MAX:
         raise Refused(
             "checkpoint_too_large",
             f"the checkpoint is over {LEFT_BYTES_MAX} bytes, so the one before it stays",
             "keep it short, and name a place where the rest can be read",
         )
-    return {"checkpoint_blob": await freight.put(client, data)}
+    return {"checkpoint": in_base64(data)}

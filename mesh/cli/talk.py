@@ -69,7 +69,7 @@ def progress(options: argparse.Namespace) -> int:
     return _send(
         options,
         "task.progress",
-        lambda client: packed_checkpoint(client, data),
+        lambda _: packed_checkpoint(data),
         handle=options.handle,
         note=options.note,
         done=options.done,

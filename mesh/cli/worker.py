@@ -323,8 +323,7 @@ class Worker:
         """Tell the mesh a checkpoint; returns false when it is to be tried again."""
         with trio.move_on_after(NODE_LOST_S):
             try:
-                carried = await leaving.packed(await self._attachment.connected(), data)
-                await self._write(job, "task.progress", **carried)
+                await self._write(job, "task.progress", **leaving.packed(data))
             except NodeUnreachable:
                 return False
             except Refused as refused:

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Protocol
 
 BLOB_BYTES_MAX = 64 * 1024 * 1024
-INLINE_BYTES_MAX = 700
-"""What is longer does not fit into a task and goes as a blob."""
-CHECKPOINT_INLINE_BYTES_MAX = 512
+INLINE_BYTES_MAX = 64 * 1024
+"""What is longer does not fit into a request: it is put in before, in pieces."""
 LEFT_BYTES_MAX = 64 * 1024
 """A checkpoint, and the context of a hand-over: what is longer is refused."""
 PUT_BYTES = 512 * 1024
