@@ -35,6 +35,9 @@ class MembershipParams:
         3.0, 0.1, 60, "an edge this long without two-way evidence is probed"
     )
     edge_jitter: float = tunable(0.25, 0, 0.9, "spread of that time, so that probes do not align")
+    edge_together: float = tunable(
+        0.1, 0, 0.5, "edges due within this share of the quiet time are probed with one that is due"
+    )
     few_edges_factor: float = tunable(
         0.5, 0.05, 1, "quiet time shrinks to this where edges are few: equal traffic at every N"
     )

@@ -30,6 +30,8 @@ from mesh.daemon.inbox import Inbox
 
 HEARTBEAT_S = 1.0
 """Trio's sleep does not count suspend: after so long at most, a gap is noticed."""
+ALARM_EARLY_S = 0.02
+"""An alarm set so much too early is moved: seldom in a busy loop, and an idle one sleeps on."""
 INPUTS_PER_TURN = 64
 """Handled of each lane before the deadline is looked at again."""
 
@@ -124,13 +126,13 @@ class Pump:
     def _turn(self) -> None:
         around = self._around
         self._notice_gap_and_lag(around.clock.now().instant)
-        self._handle_inputs()
-        now = self._handle_deadline()
+        took_time = self._handle_inputs()
+        now = self._handle_deadline(took_time=took_time)
         around.watchdog()
         if len(around.inbox):
             around.inbox.wake()
-        if self._deadline < self._planned or self._planned <= now:
-            # One that is set too early just goes off for nothing, once.
+        early_s = self._wanted() - self._planned
+        if early_s < 0 or early_s > ALARM_EARLY_S or self._planned <= now:
             self._alarm.deadline = self._plan(now)
 
     def handle_outcomes(self) -> None:
@@ -139,9 +141,12 @@ class Pump:
 
     def _plan(self, now: Instant) -> float:
         """Return until when, on the clock of the loop, to wait for inputs."""
-        # From the last look at the clock: a stop amid a turn is a lag as well.
-        self._planned = min(self._deadline, Instant(self._looked + HEARTBEAT_S))
+        self._planned = self._wanted()
         return trio.current_time() + max(0.0, self._planned - now)
+
+    def _wanted(self) -> Instant:
+        # From the last look at the clock: a stop amid a turn is a lag as well.
+        return min(self._deadline, Instant(self._looked + HEARTBEAT_S))
 
     def _notice_gap_and_lag(self, now: Instant) -> None:
         # Asked so often that no gap worth telling can hide, and not at each turn.
@@ -166,17 +171,20 @@ class Pump:
         before_s, self._slept_s = self._slept_s, slept_s
         return 0.0 if before_s is None else max(0.0, slept_s - before_s)
 
-    def _handle_inputs(self) -> None:
-        self._handle(*self._around.outcomes(), *self._around.inbox.take(INPUTS_PER_TURN))
+    def _handle_inputs(self) -> bool:
+        inputs = (*self._around.outcomes(), *self._around.inbox.take(INPUTS_PER_TURN))
+        self._handle(*inputs)
+        return bool(inputs)
 
-    def _handle_deadline(self) -> Instant:
+    def _handle_deadline(self, *, took_time: bool) -> Instant:
         """Let time pass if the deadline is over; returns the present."""
         now = self._around.clock.now()
         if not self._is_due(now):
             return now.instant
-        self._around.poll()
-        self._handle_inputs()
-        now = self._around.clock.now()
+        if took_time:
+            self._around.poll()
+            self._handle_inputs()
+            now = self._around.clock.now()
         if self._is_due(now):
             self._perform(self._node.handle_timeout(now))
             # A deadline that stays in the past would turn this loop into a hot one.

@@ -33,6 +33,10 @@ class Detours:
             if member is not None and member.probe is None:
                 self._edges.begin(now, member)
 
+    def next_at(self, now: Now) -> Instant:
+        """Return when to ping somebody next."""
+        return self._ground.spread(now, self._ground.params.random_probe_s)
+
     def doubt(self, instant: Instant, member: Member) -> None:
         """Something sent to a member stays unanswered: check it, soon but not within this call."""
         if member.is_here and member.probe is None:

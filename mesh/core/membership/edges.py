@@ -99,6 +99,7 @@ class Edges:
             return None
         if probe.phase is Phase.QUIET:
             self.begin(now, member)
+            self._begin_with(now)
             return probe.phase
         if probe.phase is Phase.HELD:
             self.nudge(now, member)
@@ -109,6 +110,19 @@ class Edges:
             return probe.phase
         probe.phase = Phase.FAILED
         return probe.phase
+
+    def _begin_with(self, now: Now) -> None:
+        """Ask on the edges that are due soon as well: one wake-up here, and one for the answers."""
+        agenda = self._ground.agenda
+        until = later(now.instant, self._ground.params.edge_together * self.quiet_s)
+        for other in self.members.values():
+            probe = other.probe
+            if (
+                probe is not None
+                and probe.phase is Phase.QUIET
+                and agenda.due(other.edge_key) <= until
+            ):
+                self.begin(now, other)
 
     def fail(self, member: Member) -> bool:
         """The peer's machine says that nobody listens: no need to wait for more silence."""

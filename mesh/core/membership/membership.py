@@ -1,5 +1,6 @@
 """Who is here: the one door to probing, voting and the facts about members."""
 
+from collections.abc import Callable
 from typing import Any
 
 from mesh.core.errors import Refusal, RemoteError
@@ -76,8 +77,6 @@ class Membership:
         """Publish the own presence and begin to watch; raises LocalError when it is too large."""
         self._own.start(now)
         self._intake.twins.outlive(self._table.self_id, self._parts.boot)
-        self._agenda.set(RANDOM, self._ground.spread(now, self._params.random_probe_s))
-        self._agenda.set(REDIAL, self._healing.redial_at(now))
         self._settle(now)
 
     def accept(self, now: Now, verified: Verified[Any]) -> bool:
@@ -367,12 +366,12 @@ class Membership:
     def _fire_own(self, now: Now, key: bytes) -> None:
         if key == RANDOM:
             self._detours.probe_somebody(now)
-            self._agenda.set(RANDOM, self._ground.spread(now, self._params.random_probe_s))
+            self._wake_for_others(now)
         elif key == REDIAL:
             dialled = self._healing.redial(now)
             if dialled is not None and dialled.local:
                 self._court.ask_around(now, dialled)
-            self._agenda.set(REDIAL, self._healing.redial_at(now))
+            self._wake_for_others(now)
         elif key == HEAL:
             self._healing.dial(now)
         elif key == SWEEP:
@@ -414,6 +413,18 @@ class Membership:
                 member.suspicion.postpone(seconds)
                 self._court.decide(now, member)
 
+    def _wake_for_others(self, now: Now) -> None:
+        """Wake for those who are no edges, and for those who are down, where there are any."""
+        strangers = len(self._table.here) - len(self._edges.members)
+        self._keep_armed(RANDOM, strangers, lambda: self._detours.next_at(now))
+        self._keep_armed(REDIAL, len(self._table.down), lambda: self._healing.redial_at(now))
+
+    def _keep_armed(self, key: bytes, needed: int, due: Callable[[], Instant]) -> None:
+        if not needed:
+            self._agenda.cancel(key)
+        elif self._agenda.due(key) == NEVER:
+            self._agenda.set(key, due())
+
     def _settle(self, now: Now) -> None:
         """Follow up on a change of who is here."""
         if self._table.is_stale:
@@ -423,5 +434,6 @@ class Membership:
                 if gone.verdict is not None and gone.is_here:
                     self._edges.rally(now, gone)  # the edge was to test it; now a check does
             self._parts.gossip.set_peers(self.alive())
+            self._wake_for_others(now)
         if self._table.has_changes and self._agenda.due(CUT) == NEVER:
             self._agenda.set(CUT, later(now.instant, self._params.cut_s))

@@ -307,3 +307,20 @@ async def test_what_came_together_goes_in_together(autojump_clock: MockClock) ->
     await world.run_for(0.5)
     assert world.node.told == ["start", CommitDone(CommitNumber(1)), gone(1), gone(2)]
     assert world.node.turns == [3]
+
+
+async def test_an_alarm_that_has_become_too_early_does_not_wake_an_idle_loop(
+    autojump_clock: MockClock,
+) -> None:
+    world = World(autojump_clock)
+    world.node.deadlines = [0.4, 9.0]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(world.pump.run)
+        await trio.sleep(0.3)
+        world.node.deadlines = [9.0]
+        world.inbox.notice(gone(1))
+        await trio.sleep(0.95)
+        assert world.fed == pytest.approx([0.3]), "not at 0.4, nor a heartbeat after the start"
+        await trio.sleep(0.1)
+        assert world.fed == pytest.approx([0.3, 0.3 + HEARTBEAT_S])
+        world.pump.stop("test")

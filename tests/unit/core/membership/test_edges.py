@@ -116,3 +116,28 @@ def test_a_new_edge_is_measured_even_when_the_other_side_does_all_the_asking() -
         bench.run(0.1, ("a",))
     [view] = [v for v in bench.membership.members(bench.now) if not v.is_self]
     assert view.rtt_s is not None
+
+
+def test_an_idle_node_wakes_for_nothing_but_pings() -> None:
+    bench = Bench("a", "b", "c")
+    bench.run(5.0, ("a", "b", "c"))
+    while bench.instant < 65.0:
+        bench.instant = bench.membership.next_deadline()
+        bench.membership.handle_timeout(bench.now)
+        assert any(kind == Ping.KIND for sent in bench.outbox.messages.values() for kind, _ in sent)
+        bench._answer(("a", "b", "c"))
+
+
+def test_edges_that_are_due_soon_are_asked_with_one_that_is_due() -> None:
+    names = tuple("abcdefgh")
+    wakes = {}
+    for share in (0.0, 0.2):
+        bench = Bench(*names, edge_together=share)
+        bench.run(5.0, names)
+        wakes[share] = 0
+        while bench.instant < 65.0:
+            bench.instant = bench.membership.next_deadline()
+            bench.membership.handle_timeout(bench.now)
+            wakes[share] += 1
+            bench._answer(names)
+    assert wakes[0.2] < 0.8 * wakes[0.0]
