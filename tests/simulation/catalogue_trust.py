@@ -11,6 +11,8 @@ from mesh.core.node.own_key import OwnKey
 from mesh.core.node.participant import Participant
 from mesh.core.node.removals import Removals
 from mesh.core.trust.ranks import _Reading
+from mesh.core.trust.sheets import SheetExchange
+from mesh.core.trust.standing import Standing
 from mesh.core.trust.trust import Trust
 from mesh.core.wire.envelope import Verifier
 from tests.simulation import expulsions, lies, planted
@@ -116,6 +118,27 @@ AUTHORITY = (
         "M21",
         expulsions.said_too_late,
         (Patch(Trust, "counts", yes), Patch(Trust, "may_speak", yes)),
+    ),
+    Mutant(
+        "sheets-unasked",
+        "Nobody asks for the sheets on which it is written what stands of a removed node.",
+        "M21",
+        expulsions.removed_unequally,
+        (Patch(SheetExchange, "handle_timeout", nothing),),
+    ),
+    Mutant(
+        "sheets-unread",
+        "Whatever would stand on a sheet of a removed node counts as listed there.",
+        "M21",
+        expulsions.removed_unequally,
+        (Patch(Standing, "lists", yes),),
+    ),
+    Mutant(
+        "removed-unjudged",
+        "What is held of a removed node is never looked at again.",
+        "M21",
+        expulsions.removed_unequally,
+        (Patch(Removals, "_judge_family", planted.judge_nothing),),
     ),
     Mutant(
         "removed-keep-claims",

@@ -54,6 +54,30 @@ def said_too_late(seed: int) -> None:
     mesh.run_until(mesh.converged, 30)
 
 
+def removed_unequally(seed: int) -> None:
+    """E is removed while b lacks a word of it and c has one more: both end up with what a has."""
+    mesh = a_mesh(seed, 5)
+    mesh.world.observers.clear()  # what c alone has heard is lost, as asked
+    mesh["e"].submit("before")
+    mesh.run(s=1)
+    mesh.partition(["b"], mesh.rest("b"))
+    mesh["e"].submit("missed")
+    mesh.run(s=1)
+    mesh.partition(["b"], ["a", "d"], ["c", "e"])
+    mesh["e"].submit("unheard")
+    mesh.run(s=1)
+    assert mesh["c"].view("unheard") is not None
+    mesh["a"].tell(TrustRemove("e"))
+    mesh.world.hosts["e"].retired = True
+    mesh.kill("e")
+    mesh.repair()
+    mesh.run_until(lambda: "e" not in mesh["b"].members() and "e" not in mesh["c"].members(), 60)
+    mesh.run_until(mesh.converged, 30)
+    for name in "abcd":
+        assert mesh[name].view("missed") is not None, "listed, and lost"
+        assert mesh[name].view("unheard") is None, "not listed, and kept"
+
+
 def with_a_copy(seed: int) -> Mesh:
     """Return five nodes at work, and z, which is off and has the disk of e."""
     population = Population(copies=(("z", "e"),))
