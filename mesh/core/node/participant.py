@@ -413,6 +413,10 @@ class Participant:
         self.desk.handle_changed(now, self.removals.judge(now))
         if not self.removals.is_judging:
             self.sheets.want(now.instant)
+            peer = self.sheets.take_completed()
+            if peer is not None:
+                # It holds what could not be taken here before.
+                self.gossip.start_sync(now, peer)
 
     def _advertise(self, now: Now) -> None:
         kinds = self.desk.waiting_kinds()

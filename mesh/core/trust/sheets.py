@@ -25,10 +25,10 @@ from mesh.core.wire.frame import BODY_BYTES_MAX, Message
 ASKED_MAX = 56
 """Sheets asked for at once: the answer fits one message of a stream."""
 FIRST_S = 0.01
-RETRY_S = 0.5
+RETRY_S = 1.0
 PATIENCE = 6
 RETRY_DOUBLINGS_MAX = 6
-"""Where nobody seems to have a sheet, the next question comes up to half a minute later."""
+"""Where nobody seems to have a sheet, the next question comes up to a minute later."""
 GIVEN_BYTES_S = 500_000.0
 """Given to one peer per second, and four times as much at once."""
 PEERS_MAX = 1024
@@ -64,6 +64,9 @@ class SheetExchange:
     """Takes sheets that came; whether one of them was wanted."""
     received: int = 0
     """Sheets that peers have sent."""
+    _source: NodeId | None = None
+    """Who was asked last; what others send after all is taken, and they are not asked for more."""
+    _completed: NodeId | None = None
     _due: Instant = NEVER
     _fruitless: int = 0
     _asked: int = 0
@@ -101,7 +104,13 @@ class SheetExchange:
             self._fruitless += 1
             self._ask(self.rng.choice(alive))
 
+    def take_completed(self) -> NodeId | None:
+        """Return who has sent the last sheet that was missing, once."""
+        completed, self._completed = self._completed, None
+        return completed
+
     def _ask(self, peer: NodeId) -> None:
+        self._source = peer
         wanted = self.trust.wanted_sheets()
         start = self._asked % len(wanted)
         self._asked = start + ASKED_MAX
@@ -132,10 +141,11 @@ class SheetExchange:
         self.received += len(sheets)
         if not self.keep(sheets):
             return
-        self._fruitless = self._asked = 0
-        if self.trust.wanted_sheets():
+        self._fruitless = 0
+        if not self.trust.wanted_sheets():
+            self._due, self._completed = NEVER, peer
+        elif peer == self._source:
             # Who has these has more of them.
+            self._asked = 0
             self._due = later(now, RETRY_S)
             self._ask(peer)
-        else:
-            self._due = NEVER

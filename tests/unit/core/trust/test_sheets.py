@@ -94,6 +94,27 @@ def test_all_that_is_wanted_comes_from_whoever_has_it() -> None:
     assert not here.trust.wanted_sheets()
     assert here.exchange.received == SHEETS
     assert here.exchange.next_deadline() == NEVER
+    assert here.exchange.take_completed() == PEER
+    assert here.exchange.take_completed() is None
+
+
+def test_only_who_was_asked_last_is_asked_for_more() -> None:
+    here, there = sides()
+    here.exchange.want(Instant(0.0))
+    here.exchange.handle_timeout(Instant(1.0))
+    [(_, kind, body)] = here.said()
+    there.exchange.handle_message(Instant(1.0), OTHER, kind, body)
+    [(_, answer, sheets)] = there.said()
+    here.alive = (OTHER,)
+    here.exchange.handle_timeout(here.exchange.next_deadline())
+    [(asked, _, _)] = here.said()
+    assert asked == OTHER
+    here.exchange.handle_message(Instant(3.0), PEER, answer, sheets)
+    assert len(here.trust.wanted_sheets()) == SHEETS - ASKED_MAX, "it comes late, and is taken"
+    assert here.said() == []
+    assert here.exchange.take_completed() is None
+    here.exchange.handle_message(Instant(3.0), OTHER, answer, sheets)
+    assert here.said() == [], "nothing of it was wanted any more"
 
 
 def test_nothing_is_asked_where_nothing_is_wanted_or_nobody_is_there() -> None:
