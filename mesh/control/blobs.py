@@ -1,9 +1,13 @@
 """Blobs over the control socket, in pieces that fit its lines; of the standard library only."""
 
 import base64
+import contextlib
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Protocol
+
+from mesh.control.client import Refused
 
 BLOB_BYTES_MAX = 64 * 1024 * 1024
 INLINE_BYTES_MAX = 64 * 1024
@@ -13,6 +17,8 @@ LEFT_BYTES_MAX = 64 * 1024
 PUT_BYTES = 512 * 1024
 GET_BYTES = 384 * 1024
 DIGEST_BYTES = 32
+TELL_S = 1.0
+"""How far a node is with fetching is told so often."""
 
 Progress = Callable[[int, int], None]
 """Told how many bytes are done, of how many."""
@@ -56,11 +62,34 @@ def put(client: Caller, data: bytes, progress: Progress = quiet) -> str:
     return digest
 
 
+def fetch(client: Caller, digest: str, size: int, wait_s: float, progress: Progress) -> bool:
+    """Have the node fetch a blob, and tell how far it is; returns whether there was time to.
+
+    Raises Refused when the blob is not there in time.
+    """
+    end = time.monotonic() + wait_s
+    told = False
+    while True:
+        left_s = end - time.monotonic()
+        try:
+            client.call("blob.fetch", digest=digest, size=size, wait_s=max(0, min(left_s, TELL_S)))
+        except Refused as late:
+            if late.name != "timed_out" or left_s <= TELL_S:
+                raise
+        else:
+            return told
+        # Putting in nothing tells how much is there; while somebody else puts it in, it is refused.
+        with contextlib.suppress(Refused):
+            progress(client.call("blob.put", digest=digest, size=size, offset=0)["stored"], size)
+            told = True
+
+
 def get(
     client: Caller, digest: str, size: int, *, wait_s: float = 600.0, progress: Progress = quiet
 ) -> Iterator[bytes]:
     """Yield the content of a blob, fetched by the node first; raises WrongContent at the end."""
-    client.call("blob.fetch", digest=digest, size=size, wait_s=wait_s)
+    if fetch(client, digest, size, wait_s, progress):
+        progress = quiet  # it has been told already
     hashed, done = hashlib.blake2b(digest_size=DIGEST_BYTES), 0
     while done < size:
         answer = client.call("blob.get", digest=digest, offset=done, count=GET_BYTES)

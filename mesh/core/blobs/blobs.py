@@ -214,6 +214,7 @@ class Blobs:
         if len(self._waits) >= WAITS_MAX:
             raise LocalError("busy", f"{WAITS_MAX} clients wait for blobs already", "try again")
         self.shelf.reserve(now.instant, blob, command.size)
+        self.shelf.touch(now.instant, blob)
         if blob not in self._puts:
             self.fetching.begin(blob, command.size, ())
         self._waits[asker] = (blob, later(now.instant, command.wait_s))
