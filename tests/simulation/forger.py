@@ -10,16 +10,20 @@ from mesh.core.claims.facts import Claim, Progress, ProgressState, Spec, TaskFac
 from mesh.core.claims.forgotten import NUMBER_HIGH, Forget, ForgetBoots, dot_of
 from mesh.core.claims.keyed import ForgetKey
 from mesh.core.claims.record import Record
+from mesh.core.crypto.suite import SigningKey
 from mesh.core.gossip.gossip import Family
-from mesh.core.identity import Boot, FactId, Incarnation, NodeId, dot_task_id
+from mesh.core.identity import Boot, FactId, Incarnation, NodeId, TaskId, dot_task_id
 from mesh.core.membership.facts import Accusation, Leave, Presence, Twin
 from mesh.core.trust.records import StandingPage
 from mesh.core.wire.codec import Binary, Flag, Group, Kind, Layout, Many, Maybe, Text, Uint
-from mesh.core.wire.envelope import Fact, SignedFact, Verified, leaf_hash
+from mesh.core.wire.envelope import Fact, SignedFact, Verified, leaf_hash, sign_batch
 from tests.simulation.attacker import Attacker, participant_of
 
 EPOCH_HIGH = (1 << 32) - 1
+FAR_S = 1 << 31
+"""A moment in wall time that is years away."""
 BOOT_HIGH = Boot((1 << 64) - 1)
+STRANGERS = tuple(SigningKey(bytes([number]) * 32) for number in range(1, 9))
 LATELY = 60
 """So many facts of a family are lately heard ones."""
 STUFFED_AT_ONCE = 8
@@ -150,23 +154,49 @@ class Forger(Attacker):
         )  # fmt: skip
         self.pass_on(family, forged)
 
+    def vouch_for_strangers(self) -> None:
+        """What somebody says whom nobody has admitted: on a task of its own, or as a member."""
+        family, fact = self.rng.choice(self._junk())()
+        mesh, stranger = self.me.verifier.mesh, self.rng.choice(STRANGERS)
+        self.mesh.world.suite.public_key(stranger)
+        [signed] = sign_batch(self.mesh.world.suite, stranger, mesh, [fact])
+        self.pass_on(family, signed)
+
     # ---- claims
 
     def leap(self) -> None:
         """A claim for a reason that is true, but for an epoch that nobody could outrank."""
         ended = [r for r in self.records() if r.owner is not None and r.owner.ended_by is not None]
-        if not ended:
+        if not ended or self.rng.random() < 0.5:
+            self._leap_alone()
             return
-        record, rng = self.rng.choice(ended), self.rng
+        record = self.rng.choice(ended)
         assert record.owner is not None
+        assert record.owner.ended_by is not None
         assert record.spec is not None
-        epoch = min(record.epoch + rng.choice([2, 7, 1 << 20, EPOCH_HIGH]), EPOCH_HIGH)
-        me = self.me.author.id
-        claim = Claim(
-            record.task, record.spec.id, epoch, claim_rank(record.task, epoch, me), self.me.boot,
-            "thief", rng.randbytes(8), record.owner.fact.id, record.owner.ended_by,
-        )  # fmt: skip
+        reasons = (record.owner.fact.id, record.owner.ended_by)
+        claim = self._far(record.task, record.spec.id, record.epoch, *reasons)
         self.finish(record.task, self.spread(Family.TASKS, claim))
+
+    def _leap_alone(self) -> None:
+        """The same on a task of its own, claimed and given back by itself."""
+        task = dot_task_id(self.me.author.id, self.me.boot, self.rng.getrandbits(31))
+        spec = self.spread(Family.TASKS, Spec(task, "junk", b"", 0, 9, 0, None, b""))
+        rank = claim_rank(task, 1, self.me.author.id)
+        first = Claim(task, spec, 1, rank, self.me.boot, "x", bytes(8), None, None)
+        claim = self.spread(Family.TASKS, first)
+        released = Progress(task, claim, self.me.boot, 1, ProgressState.RELEASED, b"")
+        because = self.spread(Family.TASKS, released)
+        self.spread(Family.TASKS, self._far(task, spec, 1, claim, because))
+
+    def _far(
+        self, task: TaskId, spec: FactId, epoch: int, supersedes: FactId, because: FactId
+    ) -> Claim:
+        ahead = min(epoch + self.rng.choice([2, 7, 1 << 20, EPOCH_HIGH]), EPOCH_HIGH)
+        return Claim(
+            task, spec, ahead, claim_rank(task, ahead, self.me.author.id), self.me.boot, "thief",
+            self.rng.randbytes(8), supersedes, because,
+        )  # fmt: skip
 
     # ---- what is over
 
@@ -196,9 +226,8 @@ class Forger(Attacker):
 
     def set_stones(self) -> None:
         """Keys are over that nobody has asked for yet."""
-        now_s = 1 << 31
         key = f"key {self.rng.getrandbits(20)}"
-        self.spread(Family.TASKS, ForgetKey("build", key, now_s, now_s + self.rng.getrandbits(30)))
+        self.spread(Family.TASKS, ForgetKey("build", key, FAR_S, FAR_S + self.rng.getrandbits(20)))
 
     # ---- stuffing
 
@@ -221,7 +250,7 @@ class Forger(Attacker):
             (Family.TASKS, Forget(stranger, self.me.boot, (rng.getrandbits(31), 1))),
             (Family.TASKS, Forget(me, self.me.boot, (rng.getrandbits(31), 1))),
             (Family.TASKS, ForgetBoots(stranger, Boot(rng.getrandbits(60)), ())),
-            (Family.TASKS, ForgetKey("build", rng.randbytes(8).hex(), 1 << 31, 1 << 32)),
+            (Family.TASKS, ForgetKey("build", rng.randbytes(8).hex(), FAR_S, FAR_S + 1)),
             (Family.TASKS, raised),
             (Family.MEMBERS, Accusation(stranger, Boot(1), Incarnation(0))),
             (Family.MEMBERS, Twin(self.me.boot, Boot(rng.getrandbits(63)))),

@@ -228,8 +228,8 @@ class Gang:
             for liar in self.liars
             for move in (
                 liar.inflate, liar.judge, liar.accuse, liar.rob, liar.finish, liar.admit,
-                liar.change, liar.change, liar.impersonate, liar.leap, liar.forget_others,
-                liar.forget_own, liar.set_stones,
+                liar.change, liar.change, liar.impersonate, liar.vouch_for_strangers, liar.leap,
+                liar.forget_others, liar.forget_own, liar.set_stones,
             )
         ]  # fmt: skip
         return [self.frame, self.flood, self.equivocate, self.stuff, self.usurp, *alone]

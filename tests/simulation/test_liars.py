@@ -13,6 +13,7 @@ from mesh.core.membership import court, intake, suspicion, verdicts
 from mesh.core.trust.trust import Trust
 from mesh.core.wire.envelope import Verifier
 from tests.simulation import planted
+from tests.simulation.attacker import participant_of
 from tests.simulation.liars import NODES, Evicted, Forged, Overfull, a_gang, gang_at_work, main
 from tests.simulation.mutant import Patch
 from tests.simulation.planted import nothing, then, yes
@@ -28,6 +29,10 @@ def test_a_fifth_of_the_members_lies_together(nodes: int, seeds: range) -> None:
         assert len(gang.liars) == nodes // 5
         assert sum(gang.sent.values()) > 200
         assert min(gang.sent.values()) > 2
+        for name in gang.honest:
+            refused = participant_of(gang.mesh, name).counters
+            for reason in ("bad_signature", "broken_rule", "not_admitted", "author_mismatch"):
+                assert refused[f"refused_{reason}"] > 2, f"{name} never had to refuse {reason}"
 
 
 def test_a_table_is_stuffed_to_its_bound_and_no_further() -> None:
@@ -35,6 +40,8 @@ def test_a_table_is_stuffed_to_its_bound_and_no_further() -> None:
     gang.run(MINUTE_H / 2, EVERY_S, [gang.drown])
     assert gang.fill["held back of one author"] == 1.0
     assert gang.fill["trust_pending"] == 1.0
+    for table in ("tasks", "evidence", "forgets unproven", "keys of one author", "seen"):
+        assert gang.fill[table] > 0.01, f"nothing of it gets into {table}"
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,8 @@ class Bug:
     finding: type[AssertionError]
     patches: tuple[Patch, ...]
     stuff: bool = False
+    seed: int = 0
+    """Under which a minute is known to be enough."""
 
 
 BELIEVING = then(_Heap.__post_init__, planted.believe_everybody)
@@ -74,14 +83,15 @@ BUGS = {
 @pytest.mark.parametrize("name", BUGS)
 def test_the_gang_finds_a_planted_bug(name: str) -> None:
     bug = BUGS[name]
-    gang = a_gang(0, 5, MINUTE_H)
-    for owner, patched, instead in bug.patches:
-        assert hasattr(owner, patched), f"{instead} stands for nothing"
+    for owner, patched, _ in bug.patches:
+        assert hasattr(owner, patched), f"{patched} stands for nothing"
+    gang = a_gang(bug.seed, 5, MINUTE_H)
+    moves = [gang.drown] if bug.stuff else gang.moves()
     with pytest.MonkeyPatch.context() as planting:
         for owner, patched, instead in bug.patches:
             planting.setattr(owner, patched, instead)
         with pytest.raises(bug.finding):
-            gang.run(MINUTE_H, EVERY_S, [gang.drown] if bug.stuff else gang.moves())
+            gang.run(MINUTE_H, EVERY_S, moves)
 
 
 def test_what_was_run_is_a_line_each_and_goes_on_from_there(
