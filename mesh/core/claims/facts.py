@@ -1,11 +1,22 @@
 """The signed facts about tasks: immutable, one author each; the table is what they add up to."""
 
+import functools
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from mesh.core.identity import Boot, FactId, NodeId, TaskId
-from mesh.core.wire.codec import Binary, Group, Kind, Layout, Many, Maybe, Text, Uint
+from mesh.core.wire.codec import (
+    Binary,
+    Group,
+    Kind,
+    Layout,
+    Many,
+    Maybe,
+    Text,
+    Uint,
+    unpack_untrusted,
+)
 from mesh.core.wire.envelope import Contexts, Fact
 
 PAYLOAD_BYTES_MAX = 700
@@ -16,6 +27,7 @@ LEFT_BYTES_MAX = 65_536
 """A checkpoint or a context in a blob: nodes that did not ask for it fetch it."""
 PARENTS_MAX = 16
 CAPABILITIES_MAX = 8
+KINDS_SHARED_MAX = 1024
 
 BLOB: Kind = Maybe(Group((Binary(32), Uint(40))))
 """(BLAKE2b-256 of the content, its size in bytes): what is too large to stand in a fact."""
@@ -24,6 +36,12 @@ CAPABILITIES: Kind = Many(Group((Text(32, 1), Text(64))), CAPABILITIES_MAX)
 
 Blob = tuple[bytes, int]
 Capability = tuple[str, str]
+
+
+@functools.lru_cache(maxsize=KINDS_SHARED_MAX)
+def shared_kind(kind: str) -> str:
+    """Return a kind as the same object for all tasks of that kind."""
+    return kind
 
 
 class ProgressState(IntEnum):
@@ -154,6 +172,12 @@ class Spec(TaskFact):
     """How many other agents must accept a result before it counts."""
     reopens: TaskId | None = None
     """The ended task that an operator opened again as this one."""
+
+    @classmethod
+    def decode_untrusted(cls, data: bytes) -> Self:
+        """Return the fact behind foreign bytes, its kind one object for all tasks of that kind."""
+        task, kind, *rest = unpack_untrusted(data, cls.LAYOUT)
+        return cls(task, shared_kind(kind), *rest)
 
 
 @dataclass(frozen=True, slots=True)

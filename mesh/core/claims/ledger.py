@@ -1,5 +1,6 @@
 """What the parts of the desk share: they publish here, wait for commits here, and answer here."""
 
+import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from mesh.core.effects import CommitNumber, Json
 from mesh.core.errors import LocalError, RemoteError
 from mesh.core.gossip.vocabulary import Family, PushNumber, Want
 from mesh.core.identity import BlobId, Boot, FactId, NodeId, TaskId, parse_task_text, task_text
-from mesh.core.instants import Now
+from mesh.core.instants import Now, WallTime
 from mesh.core.outbox import Outbox
 from mesh.core.params import ClaimParams
 from mesh.core.rng import Rng
@@ -442,7 +443,13 @@ def table_full(error: RemoteError) -> LocalError:
 
 def wall_ms(now: Now) -> int:
     """Return the wall time in milliseconds, for display."""
-    return min(max(int(now.wall * 1000), 0), (1 << 64) - 1)
+    return _milliseconds(now.wall)
+
+
+@functools.lru_cache(maxsize=1)
+def _milliseconds(wall: WallTime) -> int:
+    """Return the same object for all that is noted in one turn: much of it is kept."""
+    return min(max(int(wall * 1000), 0), (1 << 64) - 1)
 
 
 def task_name(holding: Holding) -> str:

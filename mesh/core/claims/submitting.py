@@ -12,6 +12,7 @@ from mesh.core.claims.facts import (
     Capability,
     ParentPolicy,
     Spec,
+    shared_kind,
 )
 from mesh.core.claims.ledger import Ledger, wall_ms
 from mesh.core.claims.texts import entered_base64, entered_bytes, entered_ms, entered_text
@@ -47,7 +48,7 @@ class Submitting:
         """Return the spec that a client asks for; raises LocalError for what cannot be."""
         ledger = self.ledger
         bytes_max = min(ledger.parts.params.payload_bytes_max, PAYLOAD_BYTES_MAX)
-        kind = entered_text(command.kind, TEXT_BYTES_MAX, "kind")
+        kind = shared_kind(entered_text(command.kind, TEXT_BYTES_MAX, "kind"))
         dedupe = self._dedupe(now, command)
         task = self._task(kind, dedupe)
         not_before_ms = _wall_limit(command.not_before, "not_before")
