@@ -48,16 +48,18 @@ class Inbox:
         self._network: Lane = deque()
         self._streams: Lane = deque()
         self._stream_bytes = 0
+        self._count = 0
+        """Of all lanes: asked for far more often than it changes."""
         self._filled = trio.Event()
         self._senders = trio.lowlevel.ParkingLot()
 
     def __len__(self) -> int:
-        return len(self._clients) + len(self._network) + len(self._streams)
+        return self._count
 
     @property
     def room(self) -> int:
         """How many inputs may be offered now."""
-        return max(0, self._offered_max - len(self))
+        return max(0, self._offered_max - self._count)
 
     def offer(self, inputs: Sequence[Input]) -> int:
         """Take as many as there is room for; returns how many. Whoever offers sees to the rest."""
@@ -85,6 +87,7 @@ class Inbox:
 
     def _file(self, each: Input) -> None:
         entry = (self._instant(), each)
+        self._count += 1
         match each:
             case CommandReceived() | ClientGone():
                 self._clients.append(entry)
@@ -102,7 +105,7 @@ class Inbox:
 
     async def wait(self) -> None:
         """Return once something is there, or at a wake-up."""
-        if not len(self) and not self._filled.is_set():
+        if not self._count and not self._filled.is_set():
             await self._filled.wait()
         else:
             await trio.lowlevel.checkpoint()
@@ -110,11 +113,14 @@ class Inbox:
 
     def take(self, limit: int) -> list[Input]:
         """Remove and return the oldest inputs: at most so many of each lane."""
+        if not self._count:
+            return []
         taken = self._take(self._clients, limit)
         taken += self._take(self._network, limit)
-        taken += self._take_streams(limit)
-        if taken:
-            self._senders.unpark_all()
+        if self._streams:
+            taken += self._take_streams(limit)
+        self._count -= len(taken)
+        self._senders.unpark_all()
         return taken
 
     def oldest(self) -> Instant | None:
@@ -122,7 +128,7 @@ class Inbox:
         return min((lane[0][0] for lane in (self._clients, self._network) if lane), default=None)
 
     def _take(self, lane: Lane, count: int) -> list[Input]:
-        return [lane.popleft()[1] for _ in range(min(count, len(lane)))]
+        return [lane.popleft()[1] for _ in range(min(count, len(lane)))] if lane else []
 
     def _take_streams(self, count: int) -> list[Input]:
         taken: list[Input] = []

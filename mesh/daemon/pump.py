@@ -81,6 +81,7 @@ class Pump:
         self._reason: str | None = None
         self._is_running = False
         self._is_gap_unknown = False
+        self._crash: Exception | None = None
         self._planned = Instant(0.0)
         """When the alarm goes off, whatever comes in until then."""
         self._alarm = trio.CancelScope()
@@ -110,6 +111,8 @@ class Pump:
             with trio.CancelScope(deadline=deadline) as self._alarm:
                 while self._reason is None:
                     await around.inbox.wait()
+                    if self._crash is not None:
+                        raise self._crash
                     around.poll()
                     self._turn()
             if self._alarm.cancelled_caught:
@@ -122,6 +125,14 @@ class Pump:
         """Handle what has come in and what is due; nothing before the start or after the end."""
         if self._is_running and self._reason is None:
             self._turn()
+
+    def turn_in_callback(self) -> None:
+        """Do the same where nothing may be raised: what goes wrong is raised by `run`."""
+        try:
+            self.turn()
+        except Exception as wrong:  # noqa: BLE001  raised by the task that people look at
+            self._crash = wrong
+            self._around.inbox.wake()
 
     def _turn(self) -> None:
         around = self._around

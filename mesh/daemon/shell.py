@@ -163,9 +163,12 @@ class Shell:
     def _arrived(self) -> None:
         self._pump.turn()
 
+    def _written(self) -> None:
+        self._pump.turn_in_callback()
+
     def _wake_from_thread(self) -> None:
         try:
-            self._token.run_sync_soon(self._inbox.wake, idempotent=True)
+            self._token.run_sync_soon(self._written, idempotent=True)
         except trio.RunFinishedError:
             # The loop has ended without waiting for the writer: nobody is left to be told.
             return
