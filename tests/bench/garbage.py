@@ -2,15 +2,19 @@
 
 import argparse
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from mesh.cli.demo import DemoNode
+from mesh.control.client import Client
 from tests.end_to_end.processes import RealMesh
 
 TASKS = 100_000
 ROUNDS = 10
 RETENTION = "5s"
+TOGETHER = 32
+"""Requests on one line."""
 MEGABYTE = 1 << 20
 
 
@@ -27,12 +31,17 @@ def size_mb(node: DemoNode) -> float:
 
 
 def work_off(nodes: list[DemoNode], count: int) -> None:
-    """Submit, claim and complete so many tasks, at one node after the other."""
-    for number in range(count):
-        node = nodes[number % len(nodes)]
-        task = node.call("task.submit", kind="job", copies=1)["task"]
-        claim = node.call("task.claim", task=task, detached=True)
-        node.call("task.complete", handle=claim["handle"], copies=1)
+    """Submit, claim and complete so many tasks, some at one node after the other."""
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Client.connect(str(node.socket))) for node in nodes]
+        for number, begun in enumerate(range(0, count, TOGETHER)):
+            client, together = clients[number % len(clients)], min(TOGETHER, count - begun)
+            submits = [("task.submit", {"kind": "job", "copies": 1})] * together
+            tasks = [answer["task"] for answer in client.bundle(submits)]
+            claims = [("task.claim", {"task": task, "detached": True}) for task in tasks]
+            handles = [answer["handle"] for answer in client.bundle(claims)]
+            ends = [("task.complete", {"handle": handle, "copies": 1}) for handle in handles]
+            assert all(answer["digest"] for answer in client.bundle(ends))
 
 
 def row(done: int, nodes: list[DemoNode]) -> str:
