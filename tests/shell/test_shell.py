@@ -1,6 +1,7 @@
 """A shell with real sockets and a real log around a scripted node."""
 
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -234,3 +235,33 @@ async def test_the_address_and_the_log_are_free_again(tmp_path: Path) -> None:
         address = shell.address
     bind_sockets(address).close()
     Log(tmp_path / "log").close()
+
+
+async def test_a_client_is_heard_at_once_while_streams_bring_more_than_is_handled(
+    tmp_path: Path,
+) -> None:
+    def slowly(each: Input) -> list[Effect]:
+        if isinstance(each, StreamReceived):
+            time.sleep(0.002)  # as verifying what is in a chunk does
+        return []
+
+    def chunks(inputs: Sequence[Input]) -> int:
+        return sum(isinstance(each, StreamReceived) for each in inputs)
+
+    async def push(shell: Shell) -> None:
+        async with await trio.open_tcp_stream("127.0.0.1", shell.address.port) as stream:
+            await stream.send_all(bytes(2_000_000))
+
+    async with running(tmp_path / "log", slowly) as (shell, node), trio.open_nursery() as nursery:
+        for _ in range(8):
+            nursery.start_soon(push, shell)
+        with trio.fail_after(30):
+            while shell.counters()["inbox_waiting"] < 10:
+                await node.changed.wait()
+        for number in range(20):
+            before = chunks(node.told)
+            await shell.put(ClientGone(ClientId(number)))
+            await node.wait_for(ClientGone(ClientId(number)))
+            at = node.told.index(ClientGone(ClientId(number)))
+            assert chunks(node.told[:at]) - before <= 1, "a turn that was under way, and no more"
+        nursery.cancel_scope.cancel()
