@@ -82,7 +82,8 @@ def add_events(parser: argparse.ArgumentParser) -> None:
         "--topic",
         metavar="T",
         action="append",
-        help="member, task, node, join; all if left out",
+        help="alarm, blob, join, member, node, task or a longer one, such as task.lost; may be "
+        "repeated; all if left out",
     )
     parser.add_argument("--count", metavar="N", type=count, help="end after so many events")
     parser.set_defaults(run=show_events)

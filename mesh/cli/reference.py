@@ -11,6 +11,7 @@ from mesh.cli.examples import ENDINGS
 from mesh.cli.exit_codes import MEANINGS
 from mesh.cli.main import build_parser
 from mesh.control import access, framing, messages, server
+from mesh.control.topics import TOPICS
 from mesh.core.params import PROFILES, Params, params_for
 
 MADE = "*Made from the code by `python -m mesh.cli.reference docs/reference`; do not edit.*"
@@ -33,7 +34,9 @@ def control_api() -> Iterator[str]:
     for name, code in framing.CODES.items():
         yield f"| `{name}` | {code} |"
     yield f"| everything else | {framing.APPLICATION_ERROR} |"
-    yield from ("", "## Methods", "")
+    yield ""
+    yield from _topics()
+    yield from ("## Methods", "")
     for method in messages.describe():
         yield from (f"### `{method.name}`", "", method.summary, "")
         needed = access.access_needed(method.name)
@@ -44,6 +47,21 @@ def control_api() -> Iterator[str]:
                 default = "required" if field.default is None else f"`{field.default}`"
                 yield f"| `{field.name}` | {field.type} | {default} |"
             yield ""
+
+
+def _topics() -> Iterator[str]:
+    yield from (
+        "## Events",
+        "",
+        "`watch` asks for them by topic. Those marked * also come unasked to the agent that they",
+        "are about: who holds the claim on its connection, has asked, or is attached for the kind.",
+        "",
+        "| topic | fields | says |",
+        "|---|---|---|",
+    )
+    for name, topic in TOPICS.items():
+        yield f"| `{name}`{'*' if topic.to_owner else ''} | {topic.fields} | {topic.says} |"
+    yield from ("| `lagged` | missed, hint | This client read too slowly, and is cut off. |", "")
 
 
 _WHO = {

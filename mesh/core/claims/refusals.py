@@ -87,6 +87,12 @@ def claim_lost(record: Record, name: NodeName) -> LocalError:
             f"task {task_text(record.task)} is canceled",
             "stop the work; keep what is worth keeping",
         )
+    if record.winner is None and record.holder is None:
+        return LocalError(
+            "claim_lost",
+            f"the claim on task {task_text(record.task)} is over, and nobody owns it now",
+            "stop the work; claim it again, or another task",
+        )
     by, token = winner_of(record)
     who = "nobody" if by is None else f"{name(by)} ({by.hex()})"
     return LocalError(

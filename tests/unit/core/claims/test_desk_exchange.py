@@ -27,6 +27,7 @@ from mesh.core.commands import (
     TaskStart,
 )
 from mesh.core.effects import ReplyError
+from mesh.core.errors import LocalError
 from tests.unit.core.claims.desk_world import Place, World
 
 
@@ -492,7 +493,10 @@ def test_a_submitter_takes_a_task_from_its_owner() -> None:
     assert freed["token"] == owned["token"]
     world.run(0.1)
     assert b.said("task.lost")[-1]["reason"] == "released"
-    assert name(b.call(TaskProgress(owned["handle"]))) == "claim_lost"
+    late = b.call(TaskProgress(owned["handle"]))
+    assert isinstance(late, LocalError)
+    assert late.name == "claim_lost"
+    assert "nobody owns it now" in late.message
     assert name(a.call(TaskForceRelease(task))) == "no_owner"
     again = c.claim(task)
     assert (again["epoch"], again["attempt"]) == (2, 1)
