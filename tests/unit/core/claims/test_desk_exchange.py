@@ -27,7 +27,6 @@ from mesh.core.commands import (
     TaskStart,
 )
 from mesh.core.effects import ReplyError
-from mesh.core.errors import LocalError
 from tests.unit.core.claims.desk_world import Place, World
 
 
@@ -494,7 +493,7 @@ def test_a_submitter_takes_a_task_from_its_owner() -> None:
     world.run(0.1)
     assert b.said("task.lost")[-1]["reason"] == "released"
     late = b.call(TaskProgress(owned["handle"]))
-    assert isinstance(late, LocalError)
+    assert isinstance(late, ReplyError)
     assert late.name == "claim_lost"
     assert "nobody owns it now" in late.message
     assert name(a.call(TaskForceRelease(task))) == "no_owner"
