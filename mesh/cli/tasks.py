@@ -12,6 +12,8 @@ from mesh.cli.submission import add_schedule, schedule
 from mesh.cli.values import ago, count, duration_s, whole
 from mesh.control.client import Client
 
+LISTED = 1000
+"""As many as a node lists where no limit is given."""
 CONTEXT_S = 5.0
 """What is still on its way then is shown as being fetched."""
 WAIT_S = 86_400.0
@@ -155,7 +157,7 @@ def _add_list(parser: argparse.ArgumentParser) -> None:
     add_quiet(parser)
     parser.add_argument("--kind", metavar="KIND", help="only of this kind")
     parser.add_argument("--state", metavar="STATE", help="only in this state, such as working")
-    parser.add_argument("--limit", metavar="N", type=count, help="at most so many")
+    parser.add_argument("--limit", metavar="N", type=count, help="at most so many (1000)")
     parser.add_argument("--owner", metavar="NODE", help="only of this node or agent")
     parser.add_argument("--key", metavar="KEY", help="only with this limit or dedupe key")
     parser.add_argument("--since", metavar="T", type=duration_s, help="changed within this time")
@@ -191,6 +193,9 @@ def list_tasks(options: argparse.Namespace) -> int:
             output.line(words(task["id"]))
     else:
         output.table(LIST_HEADERS, [_list_row(task) for task in answer["tasks"]])
+    shown, most = len(answer["tasks"]), options.limit or LISTED
+    if shown == most and not output.as_json:
+        say(f"the oldest {shown}; there may be more: give --limit N, or --state, --kind, --since")
     return exit_codes.OK
 
 

@@ -110,6 +110,10 @@ def decode_command(method: str, params: Mapping[str, Any]) -> "Command | Watch":
         command: Any = msgspec.convert(_normalised(params), struct)
     except msgspec.ValidationError as wrong:
         raise _invalid(method, str(wrong)) from None
+    except RecursionError:
+        raise LocalError(
+            "invalid_params", f"{method}: nested too deeply", _fields_hint(method)
+        ) from None
     return command  # type: ignore[no-any-return]  # one of _METHODS, which are these
 
 

@@ -1,5 +1,6 @@
 """`mesh up`: one node on this machine, from its data directory to its control socket."""
 
+import contextlib
 import gc
 import json
 import os
@@ -13,12 +14,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import TextIO
 
 import trio
 
 from mesh.control.client import socket_path
 from mesh.control.server import ControlServer, ControlSettings
-from mesh.core.commands import NodeIdentity, NodeLeave
+from mesh.core.commands import NodeIdentity, NodeLeave, NodeStatus
 from mesh.core.crypto.primitives import RealSuite
 from mesh.core.crypto.suite import SigningKey
 from mesh.core.effects import ClientId, Json
@@ -58,6 +60,7 @@ OWN_CLIENT = ClientId(0)
 """Requests of the daemon itself; control clients are numbered from 1."""
 FIRST_TICKET_S = 900.0
 SLOW_JOIN_S = 3.0
+SLOW_JOIN_HIGH_S = 60.0
 SWITCH_S = 0.0005
 """How long a busy loop may keep the interpreter from the writer thread.
 
@@ -69,8 +72,14 @@ START_AGAIN = -1
 
 
 def say(text: str) -> None:
-    """Talk to a person, on stderr."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201  the command's own voice
+    """Talk to a person, on stderr; nobody need be there any more."""
+    _write(text, sys.stderr)
+
+
+def _write(text: str, stream: TextIO) -> None:
+    """Write a line. A terminal that was closed, or a full disk, is no reason to end a node."""
+    with contextlib.suppress(OSError):
+        print(text, file=stream, flush=True)
 
 
 def first_of(errors: BaseExceptionGroup[LocalError]) -> LocalError:
@@ -96,9 +105,14 @@ class Front:
     readiness: Readiness
     server: ControlServer | None = None
     shell: Shell | None = None
-    answers: dict[int, Json] = field(default_factory=dict)
+    asked: dict[int, type] = field(default_factory=dict)
+    """The daemon's own requests under way."""
+    answers: dict[type, Json] = field(default_factory=dict)
+    """What was answered to them, the newest of each kind."""
     requests: int = 0
     memory: OwnMemory = field(default_factory=OwnMemory)
+    problem: Json = None
+    """What a person was told last of joining."""
 
     # ---- Answers
 
@@ -108,8 +122,7 @@ class Front:
             assert self.server is not None
             self.server.reply(client, request, result)
             return
-        self.answers[request] = result
-        self._show()
+        self._note(request, result)
 
     def refuse(self, client: ClientId, request: int, error: LocalError) -> None:
         """Refuse a client's request; the daemon's own are allowed to fail."""
@@ -117,8 +130,15 @@ class Front:
             assert self.server is not None
             self.server.refuse(client, request, error)
             return
-        self.answers[request] = None
-        self._show()
+        self._note(request, None)
+
+    def _note(self, request: int, answer: Json) -> None:
+        kind = self.asked.pop(request)
+        self.answers[kind] = answer
+        if kind is NodeStatus:
+            self._show_problem(answer)
+        elif kind is not NodeLeave:
+            self._show()
 
     def notify(self, topic: str, body: Mapping[str, Json], client: ClientId | None) -> None:
         """Tell watchers; once the node is a member, ask it what a person needs to know."""
@@ -132,9 +152,10 @@ class Front:
             self._ask(NodeIdentity())
             self._ask(TrustInvite(uses=1, ttl_s=FIRST_TICKET_S))
 
-    def _ask(self, command: NodeIdentity | TrustInvite | NodeLeave) -> None:
+    def _ask(self, command: NodeIdentity | NodeStatus | TrustInvite | NodeLeave) -> None:
         assert self.shell is not None
         self.requests += 1
+        self.asked[self.requests] = type(command)
         self.shell.notice(CommandReceived(OWN_CLIENT, self.requests, command, os.getuid()))
 
     def counters(self) -> dict[str, int]:
@@ -149,7 +170,25 @@ class Front:
         """Ask the node to say goodbye."""
         self._ask(NodeLeave())
 
+    @property
+    def has_joined(self) -> bool:
+        """Whether the node is a member, and has said so."""
+        return NodeIdentity in self.answers
+
+    def ask_for_problem(self) -> None:
+        """Ask the node why it is not a member yet."""
+        self._ask(NodeStatus())
+
     # ---- what a person sees
+
+    def _show_problem(self, status: Json) -> None:
+        node = status.get("node") if isinstance(status, dict) else None
+        if not isinstance(node, dict) or node.get("state") != "joining":
+            return
+        problem = node.get("last_problem")
+        if problem != self.problem:
+            self.problem = problem
+            say(f"still joining; {problem}\n  `mesh doctor --join TICKET` looks at the way there")
 
     def _show_pending(self, body: Mapping[str, Json]) -> None:
         say(
@@ -160,13 +199,13 @@ class Front:
         )
 
     def _show(self) -> None:
-        identity, ticket = self.answers.get(1), self.answers.get(2)
-        if len(self.answers) != 2 or not isinstance(identity, dict):
+        identity, ticket = self.answers.get(NodeIdentity), self.answers.get(TrustInvite)
+        if TrustInvite not in self.answers or not isinstance(identity, dict):
             return
         self.readiness.ready(f"member of {self._mesh(identity)}")
         shown = self._as_json(identity, ticket)
         if self.options.json:
-            print(json.dumps(shown), flush=True)  # noqa: T201  the command's output
+            _write(json.dumps(shown), sys.stdout)
             return
         rows = [
             ("node", f"{identity['name']}  {identity['id']}"),
@@ -180,7 +219,7 @@ class Front:
             lines += ["", "on the next machine (one use, 15 minutes):", f"  {shown['join']}"]
         elif self.options.open:
             lines += ["", "to join:", f"  mesh up --seed {self._advertised()}"]
-        print("\n".join(lines), flush=True)  # noqa: T201  the command's output
+        _write("\n".join(lines), sys.stdout)
 
     def _mesh(self, identity: Mapping[str, Json]) -> str:
         mesh = identity["mesh"]
@@ -410,7 +449,8 @@ async def _drive(node: Node, plan: Plan, front: Front) -> int:
         except* LocalError as errors:
             failure = first_of(errors)
         finally:
-            front.readiness.stopping()
+            if not shell.again:  # a service manager would wait for the end, and then make one
+                front.readiness.stopping()
             front.readiness.close()
             front.memory.close()
     if failure is not None:
@@ -431,7 +471,11 @@ async def _leave_on_signal(front: Front) -> None:
 
 
 async def _tell_slow_join(front: Front) -> None:
-    """Say on stderr that joining takes long, and where to look."""
-    await trio.sleep(SLOW_JOIN_S)
-    if not front.answers:
-        say(f"still joining; `mesh status --socket {front.control.path}` says why")
+    """Say on stderr that joining takes long and why, and again whenever that has changed."""
+    pause_s = SLOW_JOIN_S
+    while True:
+        await trio.sleep(pause_s)
+        if front.has_joined:
+            return
+        front.ask_for_problem()
+        pause_s = min(2 * pause_s, SLOW_JOIN_HIGH_S)

@@ -122,6 +122,8 @@ class Entry:
         self.addresses = tuple(a for a in known if a not in own)[:ADDRESSES_MAX]
         if not addresses:
             self.last_problem = f"no seed could be resolved: {', '.join(self.setup.seeds)}"
+        elif not self.addresses:
+            self.last_problem = f"{', '.join(self.setup.seeds)} is the address of this node itself"
         is_free = self._stream is None and self.granted is None
         return self._ask(now) if is_free and self.addresses else []
 

@@ -101,6 +101,16 @@ def test_wrong_value_is_refused_in_words_with_what_fits() -> None:
     assert error.hint == "copies takes: integer 1..8"
 
 
+@pytest.mark.parametrize("depth", [10, 400, 600, 900, 20_000])
+def test_what_is_nested_deeply_is_refused_like_any_wrong_value(depth: int) -> None:
+    """It used to pass the parser and end the node: whoever may use the socket could do that."""
+    value: Any = "x"
+    for at in range(depth):
+        value = [value] if at % 2 else {"a": value}
+    assert refusal("member.list", {"status": value}).name == "invalid_params"
+    assert refusal("task.offer", {"handle": "h" * 8, "done": value}).name == "invalid_params"
+
+
 def outcome(method: str, params: dict[str, Any]) -> str:
     try:
         decode_command(method, params)
