@@ -254,7 +254,7 @@ class Forger(Attacker):
             (Family.TASKS, raised),
             (Family.MEMBERS, Accusation(stranger, Boot(1), Incarnation(0))),
             (Family.MEMBERS, Twin(self.me.boot, Boot(rng.getrandbits(63)))),
-            (Family.MEMBERS, StandingPage(None, ((rng.randbytes(16), rng.randbytes(16)),))),
+            (Family.MEMBERS, StandingPage(None, ((bytes(16), rng.randbytes(16)),))),
             (rng.choice(tuple(Family)), Unheard(rng.randbytes(64))),
         ]
         return [lambda made=made: made for made in junk]  # type: ignore[misc]  # a bound default

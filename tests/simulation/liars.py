@@ -202,7 +202,7 @@ class Gang:
         """Records of trust that they may not sign, and an alarm about their own keys."""
         rng, liar = self.rng, self.rng.choice(self.liars)
         victim = participant_of(self.mesh, rng.choice(self.honest)).author.public_key
-        page = StandingPage(None, ((rng.randbytes(16), rng.randbytes(16)),))
+        page = StandingPage(None, ((bytes(16), rng.randbytes(16)),))
         root = liar.me.trust.root_key
         facts = [
             Revocation(victim, rng.choice([0, 1, 7]), None, 0, "no"),
