@@ -7,7 +7,7 @@ from mesh.cli import exit_codes
 from mesh.cli.asking import Parameters, ask
 from mesh.cli.options import add_json, add_socket
 from mesh.cli.output import Output, say, words
-from mesh.cli.values import given_bytes
+from mesh.cli.values import count, given_bytes
 from mesh.control.client import Refused
 
 SPELLED = re.compile(r"(?:[A-Za-z2-7]{5}[- ]){12}[A-Za-z2-7]{5}")
@@ -110,8 +110,11 @@ def _show_admins(output: Output, answer: Parameters) -> None:
 
 def add_rekey(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mesh rekey`."""
+    add_json(parser)
     parser.add_argument("--data", metavar="DIR", help="where its key and its log are")
-    parser.add_argument("--instance", metavar="N", help="number of the node, if several run here")
+    parser.add_argument(
+        "--instance", metavar="N", type=count, help="number of the node, if several run here"
+    )
     parser.set_defaults(run=rekey)
 
 
@@ -122,8 +125,7 @@ def rekey(options: argparse.Namespace) -> int:
     from mesh.daemon.places import data_directory
     from mesh.storage.state_directory import StateDirectory
 
-    number = None if options.instance is None else int(options.instance)
-    path = data_directory(UpOptions(data=options.data, instance=number))
+    path = data_directory(UpOptions(data=options.data, instance=options.instance))
     if not path.is_dir():
         raise Refused("usage", f"{path} is no data directory", "name it with --data")
     try:
@@ -131,6 +133,10 @@ def rekey(options: argparse.Namespace) -> int:
             kept = state.set_aside()
     except LocalError as wrong:
         raise Refused(wrong.name, wrong.message, wrong.hint) from None
+    output = Output(options)
+    if output.as_json:
+        output.document({"kept": str(kept)})
+        return exit_codes.OK
     say(f"the former key and its log are kept in {kept}")
     say("the next `mesh up` here makes a new key: join with a new ticket of `mesh invite`")
     return exit_codes.OK

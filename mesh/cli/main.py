@@ -66,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
     chosen = [argument for argument in arguments[:1] if argument in COMMANDS]
     mend_streams()
     try:
-        options = build_parser(chosen).parse_args(arguments)
+        options = parsed(arguments, chosen)
         code: int = options.run(options)
         sys.stdout.flush()
     except SystemExit as stopped:  # argparse has said why
@@ -91,6 +91,17 @@ def run(arguments: Sequence[str]) -> int:
             raise
         return exit_codes.INTERRUPTED
     return code
+
+
+def parsed(arguments: Sequence[str], chosen: Sequence[str]) -> argparse.Namespace:
+    """Return the options of a command line; raises Refused for what its command does not take."""
+    options, unknown = build_parser(chosen).parse_known_args(arguments)
+    if unknown:
+        path = [vars(options).get(level) for level in ("command", "subcommand", "step")]
+        command = " ".join(["mesh", *(str(name) for name in path if name)])
+        refusal = f"{command} does not take {' '.join(unknown)}"
+        raise Refused("usage", refusal, f"see `{command} --help`")
+    return options
 
 
 def mend_streams() -> None:

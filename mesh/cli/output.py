@@ -88,9 +88,12 @@ def _is_nested(value: object) -> bool:
 
 
 def say(text: str) -> None:
-    """Talk to a person."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    """Talk to a person; it is no failure if nobody is there any more."""
+    try:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+    except OSError:
+        return
 
 
 class Output:

@@ -541,3 +541,16 @@ async def test_reader_that_has_enough_is_no_traceback(tmp_path: Path) -> None:
         )
         assert done.stdout.startswith(b"NAME")
         assert done.stderr == b""
+
+
+async def test_a_list_that_is_cut_short_and_copies_that_lack_are_told(tmp_path: Path) -> None:
+    script = SCRIPT | {TaskSubmit: lambda _: {"task": "1-2-aa", "copies": 1}}
+    async with fake_node(tmp_path, script) as node:
+        cut = await mesh(node.path, "task", "list", "--limit", "1")
+        assert b"the oldest 1; there may be more: give --limit N" in cut.stderr
+        assert not (await mesh(node.path, "task", "list", "--limit", "2")).stderr
+        assert not (await mesh(node.path, "task", "list", "--limit", "1", "--json")).stderr
+        lacking = await mesh(node.path, "task", "submit", "k", "--copies", "3", "-q")
+        assert (lacking.stdout, lacking.returncode) == (b"1-2-aa\n", 0)
+        assert b"durable on 1 nodes" in lacking.stderr
+        assert not (await mesh(node.path, "task", "submit", "k", "-q")).stderr

@@ -91,6 +91,8 @@ def test_error_and_hint_are_talk(
         ["work", "--", "true"],
         ["wait", "--timeout", "soon"],
         ["status", "--instance", "x"],
+        ["rekey", "--instance", "x"],
+        ["task", "handoff", "accept", "ID", "--nonsense"],
     ],
 )
 def test_wrong_use_is_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,6 +112,22 @@ def test_a_slip_in_a_command_is_answered_with_what_was_meant(
 ) -> None:
     assert main.run(arguments) == exit_codes.USAGE
     assert f"did you mean `{meant}`?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["members", "more"], "mesh members"),
+        (["task", "show", "ID", "--wait"], "mesh task show"),
+        (["task", "handoff", "accept", "ID", "more"], "mesh task handoff accept"),
+    ],
+)
+def test_what_a_command_does_not_take_is_told_with_its_own_help(
+    arguments: list[str], command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(arguments) == exit_codes.USAGE
+    said = capsys.readouterr().err
+    assert said == f"mesh: {command} does not take {arguments[-1]}\nhint: see `{command} --help`\n"
 
 
 def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

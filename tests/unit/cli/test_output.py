@@ -7,7 +7,7 @@ from argparse import Namespace
 
 import pytest
 
-from mesh.cli.output import Output, cells, cut, escape, words
+from mesh.cli.output import Output, cells, cut, escape, say, words
 
 
 class Terminal(io.StringIO):
@@ -123,3 +123,12 @@ def test_output_of_a_task_cannot_drive_a_terminal(monkeypatch: pytest.MonkeyPatc
     terminal = terminal_for(monkeypatch)
     Output(Namespace()).bytes(b"one\n\ttwo\x1b[31m\xff")
     assert terminal.getvalue() == "one\n        two\\x1b[31m\ufffd\n"
+
+
+def test_talk_that_nobody_can_hear_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Closed())
+    say("anything")
