@@ -136,6 +136,9 @@ class ClaimParams:
     settle_ceiling_s: float = tunable(2.0, 0.01, 60, "longest settle window")
     settle_samples: int = tunable(256, 8, 4096, "pushes over which the p99 is taken")
     stagger_s: float = tunable(0.06, 0, 10, "the last claimant in the order waits this long")
+    sync_rest_s: float = tunable(
+        0.5, 0, 60, "a task of which facts came by reconciliation rests so long after the last"
+    )
     advertise_s: float = tunable(
         5.0, 0, 600, "the kinds a node waits for change at most this often"
     )

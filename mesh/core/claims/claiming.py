@@ -109,7 +109,8 @@ class Claiming:
             raise not_capable(record)
         opening = self.openings.opening(now, record)
         is_open = opening is not None and opening.at <= now.instant
-        if record.state in TERMINAL or (not is_open and waiter.deadline <= now.instant):
+        can_wait = waiter.deadline > now.instant or self.openings.rests(now, record)
+        if record.state in TERMINAL or not (is_open or can_wait):
             raise not_open(record, self.ledger.parts.liveness.name)
         if not self.ledger.sessions.has_capacity(waiter.asker.client):
             raise no_capacity()
@@ -133,8 +134,10 @@ class Claiming:
         if disk_error is not None and waiter is not None:
             self.forget_waiter(number)
             self.ledger.refuse(now, waiter.asker, disk_error, had_effect=False)
-        else:
-            self._to_try[number] = None
+            return
+        if isinstance(waiter, ClaimWaiter) and waiter.task is not None:
+            self.evaluate(now, waiter.task)  # it may have rested long enough by this moment
+        self._to_try[number] = None
 
     def forget_waiter(self, number: int) -> None:
         """Stop waiting for a client that is gone."""
@@ -196,6 +199,8 @@ class Claiming:
             self._take_and_claim(now, waiter, choice.task)
         elif waiter.deadline > now.instant:
             return
+        elif waiter.task is not None and self.openings.rests(now, ledger.known(waiter.task)):
+            ledger.timers.set(("claim", waiter.number), ledger.resting.until(now, waiter.task))
         elif has_capacity and choice.is_near:
             self._overdue[waiter.number] = None
         else:

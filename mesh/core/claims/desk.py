@@ -14,7 +14,7 @@ from mesh.core.claims.board import OwnerSession
 from mesh.core.claims.burying import Burying
 from mesh.core.claims.claiming import Claiming
 from mesh.core.claims.dependencies import Dependents
-from mesh.core.claims.dominance import dominating_ids, outraced, pushed_off
+from mesh.core.claims.dominance import counts, dominating_ids, outraced, pushed_off
 from mesh.core.claims.ending import Ending
 from mesh.core.claims.exchanging import Exchanging
 from mesh.core.claims.fencing import fence_view
@@ -123,6 +123,9 @@ class Desk:
         for task in self._parts.table.tasks():
             self._show(now, self._ledger.known(task), silent=True)
             self._ledger.changed[task] = None
+        if self._parts.liveness.alive():
+            open_here = [t for t in self._ledger.changed if not self._ledger.known(t).is_over]
+            self._ledger.resting.begin(now, open_here)
         stale = self._ledger.requests.start(now)
         if stale:
             self._parts.outbox.commit(*stale)
@@ -178,6 +181,9 @@ class Desk:
             self._ledger.count("dominating_replies")
             self._parts.gossip.tell(now, relay, Family.TASKS, ids)
             return
+        if not counts(self._parts.table, verified):
+            # It speaks of a claim that is still to come.
+            self._ledger.resting.note(now, verified.fact.task)
         beaten = outraced(self._parts.table, verified)
         if beaten is not None and beaten[0] in self._parts.liveness.alive():
             self._ledger.count("outraced_told")
@@ -185,6 +191,10 @@ class Desk:
         for node, facts in pushed_off(self._parts.table, verified):
             if node in self._parts.liveness.alive():
                 self._parts.gossip.tell(now, node, Family.TASKS, facts)
+
+    def handle_reconciled(self, now: Now, task: TaskId) -> None:
+        """A fact about a task comes by reconciliation, and others about it may follow."""
+        self._ledger.resting.note(now, task)
 
     def handle_changed(self, now: Now, tasks: Iterable[TaskId]) -> None:
         """The records of these tasks may have changed."""

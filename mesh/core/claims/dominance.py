@@ -6,7 +6,7 @@ the greater claim within one round trip, well before it would start.
 
 from typing import Any
 
-from mesh.core.claims.facts import Cancel, Claim, Progress, ProgressState, Result
+from mesh.core.claims.facts import Allocation, Cancel, Claim, Progress, ProgressState, Result, Spec
 from mesh.core.claims.limits import outhung, rival
 from mesh.core.claims.record import ClaimView, Record, token_key
 from mesh.core.claims.table import Table
@@ -82,6 +82,21 @@ def pushed_off(table: Table, verified: Verified[Any]) -> list[tuple[NodeId, list
         if other.owner.fact.author != verified.author:
             found.append((other.owner.fact.author, _whole(record)))
     return found
+
+
+def owner_ids(table: Table, verified: Verified[Any]) -> list[FactId]:
+    """Return the facts by which a task that was submitted has an owner by now; mostly none.
+
+    Not the spec itself: whoever had that first would find the task open.
+    """
+    if not isinstance(verified.fact, Spec):
+        return []
+    record = table.record(verified.fact.task)
+    if record is None or record.owner is None:
+        return []
+    if verified.fact.allocation == Allocation.AUCTION and not record.owner.started:
+        return []  # whoever hears of it now may still bid
+    return _whole(record)[1:][-FACTS_TOLD_MAX:]
 
 
 def counts(table: Table, verified: Verified[Any]) -> bool:

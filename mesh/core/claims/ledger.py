@@ -12,6 +12,7 @@ from mesh.core.claims.facts import Blob, Capability, Claim, Evidence, Spec, Task
 from mesh.core.claims.record import Record, nobody
 from mesh.core.claims.refusals import forgotten
 from mesh.core.claims.requests import Answer, Asker, Requests
+from mesh.core.claims.resting import Resting
 from mesh.core.claims.sessions import Holding, Phase, Sessions
 from mesh.core.claims.settle import Samples
 from mesh.core.claims.table import Table
@@ -199,6 +200,7 @@ class Ledger:
     requests: Requests = field(init=False)
     waiters: Waiters = field(init=False)
     views: Views = field(init=False)
+    resting: Resting = field(init=False)
 
     def __post_init__(self) -> None:
         params = self.parts.params
@@ -208,6 +210,8 @@ class Ledger:
         self.requests = Requests(params)
         self.waiters = Waiters(params)
         self.views = Views(self.parts.liveness.name)
+        self.resting = Resting(params)
+        self.forgetters.append(self.resting.forget)
 
     @property
     def graces(self) -> Graces:

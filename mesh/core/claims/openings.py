@@ -72,10 +72,18 @@ class Openings:
         if blocking(self.ledger.parts.table, spec) or self.payloads.lacks(record):
             return None
         too_late = too_late_at(now, record, self.ledger.parts.params)
-        at = max(right.at, ready_at(now, spec))
+        at = max(right.at, ready_at(now, spec), self.ledger.resting.until(now, record.task))
         if too_late is not None and too_late[0] <= at:
             return None
         return right if at == right.at else replace(right, at=at)
+
+    def rests(self, now: Now, record: Record) -> bool:
+        """Whether a task may not be claimed yet, but as soon as it has rested."""
+        until = self.ledger.resting.until(now, record.task)
+        if until <= now.instant:
+            return False
+        opening = self.opening(now, record)
+        return opening is not None and opening.at <= until
 
     def _outbidding(self, now: Now, record: Record) -> Opening | None:
         """Return the claim with which an owner in an auction may be outbid, for a while."""

@@ -63,6 +63,8 @@ class Gossip:
         self._self = parts.author.id
         self._peers: tuple[NodeId, ...] = ()
         self._unsent: deque[_Unsent] = deque()
+        self.is_reconciling = False
+        """Whether the facts that come in now are told by a peer that had more than this node."""
         self._post = Post(parts.outbox)
         holdings = holdings_of(parts.verifier.mesh, parts.outbox, params.seen_max)
         self._holdings = holdings
@@ -215,6 +217,7 @@ class Gossip:
 
     def handle_timeout(self, now: Now) -> None:
         """Do what is due."""
+        self._tell_what_followed(now)
         self._pusher.handle_timeout(now.instant)
         self._spreader.handle_timeout(now.instant)
         self._pulls.handle_timeout(now.instant)
@@ -275,6 +278,13 @@ class Gossip:
         self._post.count("told", len(items))
         self._post.send_entries(peer, ToldFacts, bytes((family,)), items)
 
+    def _tell_what_followed(self, now: Now) -> None:
+        """Tell those to whom a push is sent again what came of it, so that it looks not new."""
+        for sent, peers in self._pusher.overdue(now.instant):
+            ids = [id_ for fact in sent.facts for id_ in self._receiver.followed_by(fact)]
+            for peer in peers if ids else ():
+                self.tell(now, peer, sent.family, ids)
+
     def _pushes_to_all(self) -> bool:
         return len(self._peers) <= self._params.push_all_max
 
@@ -311,7 +321,11 @@ class Gossip:
     def _handle_sync_facts(self, now: Now, peer: NodeId, body: bytes) -> None:
         message = SyncFacts.decode_untrusted(body)
         self._reconciler.touch(now.instant, peer)
-        taken = self._intake.take(now, message.family, message.items, peer)
+        self.is_reconciling = True
+        try:
+            taken = self._intake.take(now, message.family, message.items, peer)
+        finally:
+            self.is_reconciling = False
         self._reconciler.note_repaired(peer, len(taken.accepted))
         if len(body) <= BODY_BYTES_MAX:
             # A few facts may be news to others too; many are a join or a heal, where everybody

@@ -6,7 +6,7 @@ acknowledged every part. What `push_tries` sends do not get across is left to re
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mesh.core.effects import CommitNumber
@@ -59,13 +59,14 @@ class Acknowledged(NamedTuple):
 class _Flight:
     """A push that waits for acknowledgements; one bit per part and peer."""
 
-    __slots__ = ("at", "family", "sections", "sends", "unacknowledged", "want")
+    __slots__ = ("at", "facts", "family", "sections", "sends", "unacknowledged", "want")
 
     def __init__(
         self, at: Instant, publication: Publication, sections: list[bytes], peers: Sequence[NodeId]
     ) -> None:
         self.at = at
         self.family = publication.family
+        self.facts = publication.facts
         self.sections = sections
         self.want = publication.want
         self.unacknowledged = dict.fromkeys(peers, (1 << len(sections)) - 1)
@@ -196,6 +197,17 @@ class Pusher:
             if queue:
                 deadline = min(deadline, queue[0][0])
         return deadline
+
+    def overdue(self, now: Instant) -> Iterator[tuple[Publication, list[NodeId]]]:
+        """Yield what is about to be sent again, and to whom."""
+        for queue in self._due.values():
+            for at, number in queue:
+                if at > now:
+                    break
+                flight = self._flights.get(number)
+                if flight is not None and flight.sends < self._params.push_tries:
+                    sent = Publication(number, flight.family, flight.facts, flight.want)
+                    yield sent, list(flight.unacknowledged)
 
     def handle_timeout(self, now: Instant) -> None:
         """Send again what is due, to those who lack it."""

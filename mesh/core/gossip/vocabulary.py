@@ -76,6 +76,10 @@ class Receiver(Protocol):
         """Return the facts of the same family that one that is not backed lacks, nearest first."""
         ...
 
+    def followed_by(self, verified: Verified[Any]) -> Sequence[FactId]:
+        """Return what has come of a pushed fact since, for those who hear of it late."""
+        ...
+
     def handle_acknowledged(self, now: Now, push: PushNumber, peer: NodeId, durable: bool) -> None:
         """A peer has everything of one push."""
         ...

@@ -7,7 +7,13 @@ from typing import Any
 from mesh.core.blobs.blobs import Blobs
 from mesh.core.bucket import Buckets
 from mesh.core.claims.desk import Desk
-from mesh.core.claims.dominance import counts, dominating_ids, is_backed, missing_ids
+from mesh.core.claims.dominance import (
+    counts,
+    dominating_ids,
+    is_backed,
+    missing_ids,
+    owner_ids,
+)
 from mesh.core.claims.exchange_facts import EXCHANGE_CONTEXTS
 from mesh.core.claims.facts import CLAIM_CONTEXTS, Evidence, TaskFact
 from mesh.core.claims.forgotten import FORGET_CONTEXTS
@@ -136,6 +142,8 @@ class Participant:
             if refused.refusal is Refusal.FORGOTTEN:
                 self.desk.garbage.remind(now, verified.fact.task, relay)
             raise
+        if self.gossip.is_reconciling:
+            self.desk.handle_reconciled(now, verified.fact.task)
         self.desk.handle_fact(now, verified, relay)
         self.desk.handle_changed(now, changed)
         # It may have been needless, or the last that was awaited before all of it could go.
@@ -167,6 +175,10 @@ class Participant:
     def missing_ids(self, verified: Verified[Any]) -> list[FactId]:
         """Return what to ask for when a fact is not backed."""
         return missing_ids(self.table, verified)
+
+    def followed_by(self, verified: Verified[Any]) -> list[FactId]:
+        """Return who owns a task by now that was submitted some time ago."""
+        return owner_ids(self.table, verified)
 
     def handle_acknowledged(self, now: Now, push: PushNumber, peer: NodeId, durable: bool) -> None:
         """A peer holds what was pushed."""

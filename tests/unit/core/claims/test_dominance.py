@@ -6,10 +6,11 @@ from mesh.core.claims.dominance import (
     is_backed,
     missing_ids,
     outraced,
+    owner_ids,
 )
-from mesh.core.claims.facts import Claim, Progress, ProgressState
+from mesh.core.claims.facts import Claim, Progress, ProgressState, Spec
 from mesh.core.claims.table import Table
-from mesh.core.commands import TaskComplete
+from mesh.core.commands import TaskClaim, TaskComplete, TaskStart
 from tests.unit.core.claims.desk_world import MESH, PARAMS, Place, World, evidence_of, task_of
 
 
@@ -103,3 +104,44 @@ def test_who_has_only_the_end_of_a_task_asks_for_the_rest_step_by_step() -> None
     assert is_backed(table, result)
     assert is_backed(table, started), "though it is not there itself"
     assert is_backed(table, spec)
+
+
+def owner_of(world: World, task: str) -> list[str]:
+    """Return the kinds of facts that tell who owns a task, for those who hear of it late."""
+    table = world[0].table
+    facts = {fact.id: fact for fact in table.facts_of(task_of(world[0], task))}
+    (spec,) = [fact for fact in facts.values() if isinstance(fact.fact, Spec)]
+    return [type(facts[id_].fact).__name__ for id_ in owner_ids(table, spec)]
+
+
+def test_whoever_hears_of_a_task_late_is_told_who_owns_it_and_not_the_task_itself() -> None:
+    world = World(2)
+    task = world[0].submit()
+    world.run(0.1)
+    assert owner_of(world, task) == []
+    handle = world[0].claim(task)["handle"]
+    assert owner_of(world, task) == ["Claim"]
+    world[0].call(TaskStart(handle))
+    assert owner_of(world, task) == ["Claim", "Progress"]
+    (claim,) = [v for v in world[0].gossip.published if isinstance(v.fact, Claim)]
+    assert owner_ids(world[0].table, claim) == []
+
+
+def test_whoever_hears_of_an_auction_late_may_bid_until_the_winner_begins() -> None:
+    world = World(2)
+    task = world[0].submit(allocation="auction")
+    key = world[0].ask(TaskClaim(task=task, wait_s=5.0))
+    world.run(0.5)
+    assert owner_of(world, task) == []
+    world.run(3.0)
+    answer = world[0].replies[key]
+    assert isinstance(answer, dict)
+    world[0].call(TaskStart(str(answer["handle"])))
+    assert owner_of(world, task) == ["Claim", "Progress"]
+
+
+def test_nobody_owns_what_is_not_held() -> None:
+    world = World(1)
+    task = world[0].submit()
+    (spec,) = world[0].table.facts_of(task_of(world[0], task))
+    assert owner_ids(Table(MESH, PARAMS, lambda _: False), spec) == []

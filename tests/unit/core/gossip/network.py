@@ -64,6 +64,8 @@ class Station:
         self.beaten: dict[FactId, None] = {}
         self.bases: dict[FactId, tuple[FactId, ...]] = {}
         """What each fact rests on, where it rests on anything."""
+        self.followers: dict[FactId, tuple[FactId, ...]] = {}
+        """What has come of each fact since."""
         self.acknowledged: list[tuple[PushNumber, NodeId, bool]] = []
         self.refused: list[Refusal] = []
         parts = GossipParts(
@@ -96,6 +98,9 @@ class Station:
 
     def missing_ids(self, verified: Verified[Any]) -> Sequence[FactId]:
         return self.bases[verified.id]
+
+    def followed_by(self, verified: Verified[Any]) -> Sequence[FactId]:
+        return self.followers.get(verified.id, ())
 
     def handle_acknowledged(self, now: Now, push: PushNumber, peer: NodeId, durable: bool) -> None:
         assert now.instant >= 0

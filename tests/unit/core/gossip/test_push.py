@@ -3,7 +3,7 @@
 import pytest
 
 from mesh.core.gossip.gossip import Family, PushNumber, Want
-from mesh.core.gossip.messages import Push, PushAck
+from mesh.core.gossip.messages import Push, PushAck, ToldFacts
 from mesh.core.identity import NodeId
 from tests.unit.core.gossip.network import Station, at, params_with
 
@@ -159,3 +159,21 @@ def test_acknowledgements_wait_for_their_own_commit_only() -> None:
         ((_, kind, body),) = station.take_sent()
         assert kind == PushAck.KIND
         assert len(PushAck.decode_untrusted(body).entries) == 1
+
+
+def test_who_gets_a_push_again_is_told_first_what_came_of_it() -> None:
+    station = ready(push_resend_s=0.1, push_tries=3)
+    (follower,) = station.notes(b"since")
+    station.gossip.publish(at(1), Family.TASKS, [follower])
+    number = pushed(station, 1, b"a")
+    fact = next(iter(station.gossip.facts(Family.TASKS)))
+    facts = {v.fact.text: v.id for v in station.gossip.facts(Family.TASKS)}
+    assert fact.id == follower.id
+    station.followers[facts[b"a"]] = (follower.id,)
+    ack(station, PEERS[0], (number, 0))
+    station.take_sent()
+    station.gossip.handle_timeout(at(station.gossip.next_deadline()))
+    sent = [(peer, kind) for peer, kind, _ in station.take_sent()]
+    for peer in PEERS[1:]:
+        assert [kind for to, kind in sent if to == peer] == [ToldFacts.KIND, Push.KIND]
+    assert PEERS[0] not in [peer for peer, _ in sent]
