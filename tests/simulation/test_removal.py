@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mesh.core.claims.facts import Claim, Progress, ProgressState
+from mesh.core.commands import TaskSubmit, TaskWait
 from mesh.core.effects import Json
 from mesh.core.gossip.gossip import Family
 from mesh.core.params import params_for
@@ -305,3 +306,31 @@ def test_a_late_joiner_holds_the_same_of_a_node_with_a_long_past() -> None:
     mesh.run(s=2.0)
     assert all_judged(mesh, past)
     assert member_at(mesh, "late").sheets.received == 0
+
+
+def test_nobody_stumbles_over_a_task_that_went_with_its_author(meshes: MeshOf) -> None:
+    mesh = meshes(4)
+    mesh.world.observers.clear()  # a completed task is gone: S6 does not hold, as asked
+    mesh["d"].submit("late", TaskSubmit("build", queue_ttl_s=20))
+    mesh["d"].submit("keyed", TaskSubmit("build", dedupe="key"))
+    mesh["d"].submit("begun", TaskSubmit("other"))
+    mesh["d"].claim("done")
+    mesh["d"].complete("done")
+    mesh.run(s=2)
+    mesh["b"].claim("begun")
+    mesh["b"].start("begun")
+    waits = mesh["c"].ask(TaskWait(mesh.known("late"), wait_s=60))
+    mesh.run(s=1)
+    mesh.kill("d")
+    remove(mesh, "d", discard=True)
+    mesh.run_until(mesh.converged, 10)
+    assert waits.error == "not_found", "said at once"
+    assert mesh["b"].was_told("task.lost")
+    next_one = mesh["b"].ask_to_claim_next("build", wait_s=5)
+    mesh.run(s=30)  # beyond the time of every task
+    assert next_one.error == "no_task"
+    mesh.restart("a", "b", "c")
+    mesh.run(s=5)
+    mesh.run_until(mesh.converged, 30)
+    mesh["a"].submit("keyed", TaskSubmit("build", dedupe="key"))
+    assert mesh["c"].claim_next("build", wait_s=5).text("task") == mesh.known("keyed")

@@ -440,6 +440,7 @@ class Desk:
     def _look_at(self, now: Now, task: TaskId) -> None:
         record = self._parts.table.record(task)
         if record is None:
+            self.garbage.note_gone(now, task)
             return
         self._payloads.evaluate(now, record)
         self._claiming.evaluate(now, task)
@@ -457,6 +458,8 @@ class Desk:
             self._claiming.refuse_finished(now, record)
             self._queries.answer_finished(now, record)
             self.garbage.note_over(now, record)
+        else:
+            self.garbage.note_open(task)
 
     def _show(self, now: Now, record: Record, *, silent: bool) -> None:
         """Tell the watchers what is new about a task."""

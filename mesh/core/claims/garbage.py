@@ -30,12 +30,12 @@ from mesh.core.claims.forgotten import (
 from mesh.core.claims.keyed import UNTIL_HIGH_S, ForgetKey, check_forget_key, check_until
 from mesh.core.claims.ledger import Ledger
 from mesh.core.claims.record import Record
-from mesh.core.claims.refusals import forgotten
+from mesh.core.claims.refusals import forgotten, withdrawn
 from mesh.core.claims.retention import Retention
 from mesh.core.claims.scheduling import MS, instant_of
 from mesh.core.claims.set_aside import SetAside
 from mesh.core.effects import Json
-from mesh.core.errors import Refusal, RemoteError
+from mesh.core.errors import LocalError, Refusal, RemoteError
 from mesh.core.gossip.vocabulary import Family
 from mesh.core.identity import Boot, FactId, NodeId, TaskId, dot_task_id, task_text
 from mesh.core.instants import NEVER, Instant, Now, later
@@ -93,13 +93,17 @@ class Garbage:
     def start(self, now: Now) -> None:
         """Begin; what is black and held all the same is let go of soon."""
         self._started = now.instant
-        stale_rows = self.retention.start(now, lambda task: self.ledger.known(task).is_over)
+        stale_rows = self.retention.start(now, self._is_over)
         self.ledger.parts.outbox.keep(*stale_rows)
         black = self.ledger.parts.table.forgotten
         self._black = {task: None for task in self.ledger.parts.table.tasks() if task in black}
         stale = [task for task in self.ledger.parts.table.tasks() if self._is_stale(now, task)]
         self._black |= dict.fromkeys(stale)
         self._let_go(now)
+
+    def _is_over(self, task: TaskId) -> bool:
+        record = self.ledger.parts.table.record(task)
+        return record is not None and record.is_over
 
     def _is_stale(self, now: Now, task: TaskId) -> bool:
         """Whether a task looks open here although the stone of its key may have fallen already.
@@ -279,18 +283,27 @@ class Garbage:
             ledger.parts.outbox.keep(*self.aside.add(record.spec, now))
             ledger.parts.outbox.notify("task.forget_conflict", {"task": task_text(task)})
         ledger.parts.gossip.forget(Family.TASKS, ledger.parts.table.forget(task))
-        row = self.retention.forget(task)
-        ledger.parts.outbox.keep(*(() if row is None else (row,)))
-        for waiter in ledger.waiters.of_task(task):
-            ledger.waiters.take(waiter.number)
-            ledger.refuse(now, waiter.asker, forgotten(task_text(task)), had_effect=False)
-        self._clear(now, task, facts)
+        self._clear(now, task, facts, forgotten(task_text(task)))
         ledger.count("forgotten")
         return True
 
-    def _clear(self, now: Now, task: TaskId, facts: Iterable[FactId]) -> None:
+    def note_open(self, task: TaskId) -> None:
+        """A task is not over, or not any more: what ended it may have been withdrawn."""
+        row = self.retention.forget(task)
+        self.ledger.parts.outbox.keep(*(() if row is None else (row,)))
+
+    def note_gone(self, now: Now, task: TaskId) -> None:
+        """Nothing is held about a task any more: whoever has said it counts no longer."""
+        self._clear(now, task, (), withdrawn(task_text(task)))
+        self.ledger.mark(self.ledger.parts.table.children_of(task))
+
+    def _clear(self, now: Now, task: TaskId, facts: Iterable[FactId], why: LocalError) -> None:
         """Leave nothing behind in what the parts of the desk remember of a task."""
         ledger = self.ledger
+        self.note_open(task)
+        for waiter in ledger.waiters.of_task(task):
+            ledger.waiters.take(waiter.number)
+            ledger.refuse(now, waiter.asker, why, had_effect=False)
         for id_ in facts:
             ledger.sightings.pop(id_, None)
         ledger.parts.blobs.release(now, task)

@@ -120,6 +120,15 @@ def forgotten(task: str) -> LocalError:
     )
 
 
+def withdrawn(task: str) -> LocalError:
+    """Return the error for a task of which nothing counts any more: its author was removed."""
+    return LocalError(
+        "not_found",
+        f"task {task} was withdrawn: whoever submitted it was removed from the mesh",
+        "submit it again, if it is to be done",
+    )
+
+
 def not_open(record: Record, name: NodeName) -> LocalError:
     """Return the error for a task that cannot be claimed now."""
     if record.state in TERMINAL:
