@@ -26,6 +26,7 @@ from tests.simulation.conftest import MeshOf
 from tests.simulation.hunting import Liar
 
 RETENTION_S = 20.0
+TEN_YEARS_S = 10 * 31_557_600.0
 
 
 def short_memory(**numbers: float) -> Params:
@@ -238,6 +239,22 @@ def test_m13_the_stone_of_a_key_falls_and_who_comes_back_later_still_runs_nothin
     assert held(mesh) == {"a": 0, "b": 0, "c": 0}
     assert counter(mesh, "c", "set_aside") == 1
     assert mesh.converged()
+
+
+def test_a_stone_that_came_while_a_clock_was_years_ahead_is_taken_in_when_that_is_over(
+    meshes: MeshOf,
+) -> None:
+    mesh = meshes(3, params=short_memory())
+    mesh["a"].submit("nightly", TaskSubmit(kind="build", dedupe="nightly"))
+    mesh.employ("b", "build", habits=Habits(("build",)))
+    mesh.run_until(lambda: is_done(mesh, mesh.known("nightly")))
+    mesh.run(s=2)
+    mesh.world.hosts["c"].clock.jump_wall(TEN_YEARS_S)
+    mesh.run(s=RETENTION_S + 20)
+    assert held(mesh) == {"a": 0, "b": 0, "c": 1}, "c takes the stone for one that has fallen"
+    mesh.world.hosts["c"].clock.jump_wall(-TEN_YEARS_S)
+    mesh.run_until(mesh.converged)
+    assert held(mesh) == {"a": 0, "b": 0, "c": 0}
 
 
 def test_whoever_has_said_too_much_may_still_become_an_admin(

@@ -142,8 +142,6 @@ class Garbage:
 
     def _accept_key(self, now: Now, verified: Verified[ForgetKey]) -> bool:
         check_forget_key(verified.fact)
-        if verified.fact.until_s <= now.wall:
-            return False
         check_until(verified.fact, now.wall)
         if not self._has_room(verified.author):
             raise RemoteError(Refusal.OVER_CAP, "too many forgotten keys of one author")

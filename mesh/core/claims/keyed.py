@@ -52,10 +52,12 @@ def check_forget_key(fact: ForgetKey) -> None:
 
 
 def check_until(fact: ForgetKey, wall: float) -> None:
-    """Raise RemoteError(OVER_CAP) for a stone that stands for longer than anybody needs it.
+    """Raise RemoteError for a stone that has fallen (EXPIRED), or stands too long (OVER_CAP).
 
-    That passes: it may be offered again when the clock has come closer.
+    Both pass: it may be offered again when the clock has been put right, or has come closer.
     """
+    if fact.until_s <= wall:
+        raise RemoteError(Refusal.EXPIRED, "its time is over on the clock of this machine")
     if fact.until_s > max(fact.window_end_s, wall) + STANDS_HIGH_S:
         raise RemoteError(Refusal.OVER_CAP, "a key forgotten for longer than a week")
 

@@ -350,11 +350,17 @@ class Gossip:
     def _objects(
         self, now: Now, family: Family, section: Section, taken: Taken, peer: NodeId
     ) -> bool:
-        """Whether a receipt must be withheld: for something pushed is beaten here, or baseless."""
+        """Whether a receipt must be withheld: something pushed is beaten here, baseless, not held.
+
+        What was refused for ever is known when it comes again, and is not here all the same.
+        """
         if section.want is Want.NOTHING:
             return False
         found = (self.get(family, id_) for id_ in taken.ids)
         held = [verified for verified in found if verified is not None]
+        if len(held) < len(taken.ids):
+            self._post.count("receipts_withheld")
+            return True
         if section.want is Want.DURABLE:
             baseless = self._ask_for_the_base(now, family, held, peer)
             self._post.count("copies_withheld", baseless)

@@ -183,7 +183,9 @@ def test_a_stone_from_elsewhere_is_taken_while_it_stands_and_there_is_room() -> 
     world = a_world(forgotten_keys_max=1)
     garbage, now = world[0].desk.garbage, world.clock()
     wall_s = int(now.wall)
-    assert not garbage.accept(now, ANN.write(stone("old", 5, wall_s)))
+    with pytest.raises(RemoteError) as fallen:
+        garbage.accept(now, ANN.write(stone("old", 5, wall_s)))
+    assert fallen.value.refusal is Refusal.EXPIRED
     assert garbage.accept(now, ANN.write(stone("a", 5, wall_s + 50)))
     with pytest.raises(RemoteError) as caught:
         garbage.accept(now, ANN.write(stone("b", 5, wall_s + 50)))

@@ -300,6 +300,21 @@ def test_a_receipt_is_withheld_for_what_is_beaten_here() -> None:
     assert [entry[1:] for entry in a.acknowledged] == [(b.id, True)]
 
 
+@pytest.mark.parametrize("want", [Want.RECEIPT, Want.DURABLE])
+def test_what_was_refused_for_ever_is_no_copy_when_it_comes_again(want: Want) -> None:
+    network = Network(2)
+    a, b = network.stations
+
+    def refuse(_verified: object) -> bool:
+        raise RemoteError(Refusal.BROKEN_RULE, "of a later version")
+
+    b.judge = refuse
+    network.do(a, lambda g, now: g.publish(now, Family.TASKS, a.notes(b"new"), want))
+    network.run(1.5)
+    assert b.gossip.counters()["duplicates"] > 0, "it was pushed again"
+    assert a.acknowledged == []
+
+
 def test_a_copy_counts_once_what_it_rests_on_has_been_asked_for_and_is_there() -> None:
     network = Network(2)
     a, b = network.stations
