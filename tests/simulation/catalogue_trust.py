@@ -1,8 +1,11 @@
 """Planted bugs in who is believed and who takes part: see `catalogue`."""
 
+import math
+
 from mesh.core.claims import rules
 from mesh.core.claims.claiming import Claiming
 from mesh.core.claims.record import _Heap
+from mesh.core.links import path as links_path
 from mesh.core.links.path import Path
 from mesh.core.links.session import ReplayWindow
 from mesh.core.membership import court, intake, suspicion, verdicts
@@ -15,7 +18,7 @@ from mesh.core.trust.sheets import SheetExchange
 from mesh.core.trust.standing import Standing
 from mesh.core.trust.trust import Trust
 from mesh.core.wire.envelope import Verifier
-from tests.simulation import expulsions, lies, planted
+from tests.simulation import expulsions, lies, planted, posting
 from tests.simulation.mutant import Mutant, Patch
 from tests.simulation.planted import no, nothing, then, yes
 
@@ -188,6 +191,23 @@ AUTHORITY = (
         "M23",
         lies.posted_elsewhere,
         (Patch(Path, "receive", planted.moved_at_once),),
+    ),
+    Mutant(
+        "moved-by-an-echo",
+        "Any echo that is young enough proves the address it came from, and nothing else does.",
+        "M23",
+        posting.posted_faster,
+        (
+            Patch(Path, "receive", planted.moved_by_an_echo(Path.receive)),
+            Patch(Path, "handle_answer", no),
+        ),
+    ),
+    Mutant(
+        "never-looked-for",
+        "A peer that hears nothing any more is not looked for where it was before.",
+        "M23",
+        posting.posted_and_passed_on,
+        (Patch(links_path, "DEAF_S", math.inf),),
     ),
     Mutant(
         "last-source-blamed",

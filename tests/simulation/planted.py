@@ -413,9 +413,23 @@ def said_by_anybody(reading: _Reading, _: object) -> Iterator[Verified[Any]]:
     return iter(reading.records.revocations.values())
 
 
-def moved_at_once(path: Path, source: Address, *_: object) -> None:
+def moved_at_once(path: Path, _: Instant, source: Address, *__: object) -> None:
     """Take the sender's address on an envelope for true."""
-    path.proved, path.candidate = source, None
+    path.proved, path.doubt = source, None
+
+
+def moved_by_an_echo(real: Callable[..., None]) -> Callable[..., None]:
+    """Take it for proof of a new address that the peer has heard anything since it was asked."""
+
+    def receive(
+        path: Path, now: Instant, source: Address, size: int, heard: Instant | None
+    ) -> None:
+        real(path, now, source, size, heard)
+        since = None if path.doubt is None else path.doubt.since
+        if source != path.address and heard is not None and since is not None and heard > since:
+            path._settle(now, source)
+
+    return receive
 
 
 def laid_to_another() -> tuple[Callable[..., bool], Callable[..., None]]:

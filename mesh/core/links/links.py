@@ -86,7 +86,7 @@ class Links:
         session = Session(peer, keys, ReplayWindow(self.params.replay_window))
         if route is not None:
             self._by_index.pop(route.session.keys.receive_index, None)
-        self.routes[peer.id] = Route(session, Path(address), now)
+        self.routes[peer.id] = Route(session, Path(address, self.key), now)
         self._by_index[keys.receive_index] = peer.id
 
     def replaces_living(self, now: Instant, peer: NodeId, boot: Boot) -> bool:
@@ -158,7 +158,7 @@ class Links:
         if source is not None:
             route.heard, route.asked = now, None
             heard_by_peer = None if echo_age_s is None else Instant(now - echo_age_s)
-            route.path.receive(source, len(data), heard_by_peer)
+            route.path.receive(now, source, len(data), heard_by_peer)
         return Opened(peer, echo_age_s, frames)
 
     def ask(self, now: Instant, peer: NodeId) -> float:

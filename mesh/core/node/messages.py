@@ -32,3 +32,21 @@ class Relayed(Message):
     KIND: ClassVar[int] = 51
     LAYOUT: ClassVar[Layout] = (Binary(18, RELAYED_BYTES_MAX),)
     datagram: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PathAsk(Message):
+    """Please send me this token, which I send to one of your addresses only."""
+
+    KIND: ClassVar[int] = 52
+    LAYOUT: ClassVar[Layout] = (Binary(8),)
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PathAnswer(Message):
+    """I got this token from you: what you send to that address reaches me."""
+
+    KIND: ClassVar[int] = 53
+    LAYOUT: ClassVar[Layout] = (Binary(8),)
+    token: bytes

@@ -36,7 +36,7 @@ from mesh.core.membership.suspicion import accusers_needed
 from mesh.core.node.backlog import Backlog
 from mesh.core.node.blame import GOSSIP_KINDS, Blame
 from mesh.core.node.bulk import Bulk
-from mesh.core.node.messages import Relay, Relayed
+from mesh.core.node.messages import PathAnswer, PathAsk, Relay, Relayed
 from mesh.core.node.removals import Removals
 from mesh.core.node.transport import PROBE_KINDS, Transport
 from mesh.core.outbox import Outbox
@@ -47,6 +47,7 @@ from mesh.core.trust.sheets import SheetExchange
 from mesh.core.trust.trust import Trust
 from mesh.core.wire.envelope import Author, Contexts, SignedFact, Verified, Verifier
 
+PATH_KINDS = (PathAsk.KIND, PathAnswer.KIND)
 BLOB_KINDS = range(60, 70)
 SHEET_KINDS = range(70, 80)
 MEMBER_CONTEXTS: Contexts = TRUST_CONTEXTS | MEMBERSHIP_CONTEXTS
@@ -311,6 +312,8 @@ class Participant:
             self.sheets.handle_message(now.instant, peer, kind, body)
         elif kind == Relay.KIND:
             return self.transport.pass_on(now, peer, Relay.decode_untrusted(body))
+        elif kind in PATH_KINDS:
+            return self.transport.handle_path(now, peer, kind, body)
         elif kind == Relayed.KIND:
             return self._receive_relayed(now, peer, Relayed.decode_untrusted(body).datagram)
         else:

@@ -24,7 +24,13 @@ from mesh.core.links.cookie import (
 from mesh.core.links.hello import ANSWER, ASK, VERSION_HELLO, decode_hello_untrusted, encode_hello
 from mesh.core.links.links import Links, Opened
 from mesh.core.membership.messages import Ack, Ping
-from mesh.core.node.messages import RELAYED_PLAINTEXT_BYTES_MAX, Relay, Relayed
+from mesh.core.node.messages import (
+    RELAYED_PLAINTEXT_BYTES_MAX,
+    PathAnswer,
+    PathAsk,
+    Relay,
+    Relayed,
+)
 from mesh.core.params import LinkParams
 from mesh.core.wire.envelope import SignedFact
 from mesh.core.wire.frame import FRAME_HEADER_BYTES, encode_frame
@@ -236,10 +242,28 @@ class Transport:
         self, now: Instant, peer: NodeId, waiting: Sequence[tuple[int, bytes]]
     ) -> list[Effect]:
         path = self.links.routes[peer].path
-        return [
-            self._datagram(path.target(now, len(data)), data)
-            for data in self.links.seal(now, peer, waiting)
-        ]
+        effects = []
+        for address, token in path.questions(now):
+            self.count("paths_asked")
+            question = (PathAsk.KIND, PathAsk(token).encode())
+            [data] = self.links.seal(now, peer, [question])
+            effects.append(self._datagram(address, data))
+        for data in self.links.seal(now, peer, waiting):
+            effects += [self._datagram(target, data) for target in path.targets(now, len(data))]
+        return effects
+
+    def handle_path(self, now: Now, peer: NodeId, kind: int, body: bytes) -> list[Effect]:
+        """Answer a peer that asks whether its path to this node works, or take its answer."""
+        route = self.links.routes.get(peer)
+        if route is None:
+            raise RemoteError(Refusal.UNKNOWN_SENDER, "no route to whoever asks")
+        if kind == PathAsk.KIND:
+            answer = PathAnswer(PathAsk.decode_untrusted(body).token)
+            return self._carry(now.instant, peer, answer.KIND, answer.encode())
+        answered = PathAnswer.decode_untrusted(body)
+        if route.path.handle_answer(now.instant, answered.token):
+            self.count("paths_moved")
+        return []
 
     def _greetings(self, now: Instant, peer: NodeId) -> list[Effect]:
         if not self.links.should_greet(now, peer, self.silent_s):
