@@ -1,6 +1,5 @@
 """`mesh up`: one node on this machine, from its data directory to its control socket."""
 
-import contextlib
 import gc
 import json
 import os
@@ -14,7 +13,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TextIO
 
 import trio
 
@@ -53,6 +51,7 @@ from mesh.daemon.readiness import Readiness
 from mesh.daemon.resolver import parse_seed
 from mesh.daemon.shell import Plan, Shell
 from mesh.daemon.sockets import Sockets, bind_sockets
+from mesh.daemon.talk import Cause, Talk, say, write
 from mesh.storage.log import Log
 from mesh.storage.state_directory import StateDirectory
 
@@ -69,17 +68,6 @@ One commit changes hands about ten times; with Python's default of 5 ms it takes
 MESH_ID_BYTES = 32
 START_AGAIN = -1
 """In place of an exit code: the node is to be started anew, in this process."""
-
-
-def say(text: str) -> None:
-    """Talk to a person, on stderr; nobody need be there any more."""
-    _write(text, sys.stderr)
-
-
-def _write(text: str, stream: TextIO) -> None:
-    """Write a line. A terminal that was closed, or a full disk, is no reason to end a node."""
-    with contextlib.suppress(OSError):
-        print(text, file=stream, flush=True)
 
 
 def first_of(errors: BaseExceptionGroup[LocalError]) -> LocalError:
@@ -113,6 +101,7 @@ class Front:
     memory: OwnMemory = field(default_factory=OwnMemory)
     problem: Json = None
     """What a person was told last of joining."""
+    talk: Talk = field(default_factory=Talk)
 
     # ---- Answers
 
@@ -145,7 +134,7 @@ class Front:
         assert self.server is not None
         self.server.notify(topic, body, client)
         if topic == "alarm":
-            say(f"ALARM: {body['text']}")
+            self.talk.say(Cause.ALARM, f"ALARM: {body['text']}")
         if topic == "node" and body.get("state") == "pending":
             self._show_pending(body)
         if topic == "node" and body.get("state") == "member":
@@ -188,14 +177,18 @@ class Front:
         problem = node.get("last_problem")
         if problem != self.problem:
             self.problem = problem
-            say(f"still joining; {problem}\n  `mesh doctor --join TICKET` looks at the way there")
+            self.talk.say(
+                Cause.JOINING,
+                f"still joining; {problem}\n  `mesh doctor --join TICKET` looks at the way there",
+            )
 
     def _show_pending(self, body: Mapping[str, Json]) -> None:
-        say(
+        self.talk.say(
+            Cause.PENDING,
             f"waiting to be let into mesh {body['mesh']}, root {body['root']}\n"
             f"  this node      {body['name']}  {body['fingerprint']}\n"
             f"  the other end  {body['asked']}\n"
-            f"  there, an admin says: mesh admit {body['name']}"
+            f"  there, an admin says: mesh admit {body['name']}",
         )
 
     def _show(self) -> None:
@@ -205,7 +198,7 @@ class Front:
         self.readiness.ready(f"member of {self._mesh(identity)}")
         shown = self._as_json(identity, ticket)
         if self.options.json:
-            _write(json.dumps(shown), sys.stdout)
+            write(json.dumps(shown), sys.stdout)
             return
         rows = [
             ("node", f"{identity['name']}  {identity['id']}"),
@@ -219,7 +212,7 @@ class Front:
             lines += ["", "on the next machine (one use, 15 minutes):", f"  {shown['join']}"]
         elif self.options.open:
             lines += ["", "to join:", f"  mesh up --seed {self._advertised()}"]
-        _write("\n".join(lines), sys.stdout)
+        write("\n".join(lines), sys.stdout)
 
     def _mesh(self, identity: Mapping[str, Json]) -> str:
         mesh = identity["mesh"]
@@ -444,6 +437,7 @@ async def _drive(node: Node, plan: Plan, front: Front) -> int:
                 await nursery.start(front.server.serve)
                 nursery.start_soon(_leave_on_signal, front)
                 nursery.start_soon(_tell_slow_join, front)
+                nursery.start_soon(front.talk.sum_up_for_ever)
                 reason = await shell.run()
                 nursery.cancel_scope.cancel()
         except* LocalError as errors:

@@ -22,6 +22,7 @@ from mesh.daemon.options import UpOptions
 from mesh.daemon.readiness import Readiness
 from mesh.daemon.shell import Plan
 from mesh.daemon.sockets import bind_sockets
+from mesh.daemon.talk import LINES_PER_S
 from mesh.storage.log import Log
 from tests.shell.test_shell import LOCAL, ScriptedNode
 
@@ -88,6 +89,18 @@ async def test_why_joining_takes_long_is_said_once_and_again_when_it_changes(
     said = capsys.readouterr().err
     assert said.count("still joining; nobody listens\n") == 1
     assert said.count("still joining; used up\n") == 1
+
+
+async def test_a_flood_of_alarms_makes_few_lines_and_says_how_many_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever holds a copy of the key can have it alarmed as often as it likes."""
+    alarms: list[Effect] = [Notify("alarm", {"kind": "key_lives_twice", "text": "..."})] * 1000
+    assert await driven(tmp_path, ScriptedNode(lambda _: [], [*alarms, Halt("left")])) == 0
+    lines = capsys.readouterr().err.splitlines()
+    told, alarmed = [line for line in lines if "more alarms" in line], lines.count("ALARM: ...")
+    assert 0 < alarmed <= LINES_PER_S * (1 + len(told)), "a slow machine may need some seconds"
+    assert alarmed + sum(int(line.split()[2]) for line in told) == len(alarms)
 
 
 class Closed(io.StringIO):
