@@ -173,6 +173,15 @@ def check_status(status: Mapping[str, Any]) -> Iterator[Finding]:
             "`mesh doctor --join TICKET` looks at the ticket and the way to its issuers",
         )
         return
+    if node["state"] == "pending":
+        yield Finding(
+            "node",
+            WRONG,
+            f"{node['name']} ({node['fingerprint']}) waits to be let into mesh "
+            f"{status['mesh']['id'][:16]}",
+            f"compare the fingerprint with `mesh pending` there, then `mesh admit {node['name']}`",
+        )
+        return
     yield Finding("node", OK, f"{node['name']} runs, as a member of {status['mesh']['name']}")
     for warning in status.get("warnings", ()):
         level, hint = next(
@@ -189,11 +198,12 @@ def check_members(mesh: MeshId, members: Sequence[Mapping[str, Any]]) -> Iterato
     """Look at every way from here to the others, and to this node's own address."""
     own = next(member for member in members if member["is_self"])
     others = [member for member in members if not member["is_self"] and member["status"] != "left"]
-    places = {member["name"]: parse_address(member["address"], 0) for member in (own, *others)}
-    found = {each.address: each for each in reach(mesh, list(places.values()))}
-    yield from _own_address(places[own["name"]], found, [places[m["name"]] for m in others])
-    for member in others:
-        reached = found.get(places[member["name"]])
+    # Names may be alike: machines that were cloned, or are all called localhost.
+    here, *places = [parse_address(member["address"], 0) for member in (own, *others)]
+    found = {each.address: each for each in reach(mesh, [here, *places])}
+    yield from _own_address(here, found, places)
+    for member, place in zip(others, places, strict=True):
+        reached = found.get(place)
         if reached is not None:
             yield _member(member, reached)
 

@@ -75,7 +75,7 @@ def _of_node(options: argparse.Namespace) -> "Generator[Finding, None, str | Non
     with connect(options) as client:
         status = client.call("node.status")
         yield from checkups.check_status(status)
-        if status["node"]["state"] == "joining":
+        if status["node"]["state"] in {"joining", "pending"}:
             return None
         mesh = client.call("node.id")["mesh"]["id"]
         members = client.request("member.list", {})["members"]

@@ -177,7 +177,9 @@ def _value_text(action: argparse.Action) -> str:
         return ""
     if action.choices is not None:
         return "|".join(map(str, action.choices))
-    return action.metavar if isinstance(action.metavar, str) else action.dest
+    if isinstance(action.metavar, tuple):
+        return " ".join(action.metavar)
+    return action.metavar or action.dest
 
 
 # --- the numbers

@@ -97,6 +97,21 @@ def test_a_node_that_is_still_outside_says_why() -> None:
     assert found.startswith("wrong b is not in a mesh yet; it asks 10.0.0.1:7946: refused")
 
 
+def test_a_node_that_waits_for_an_admin_is_no_member() -> None:
+    node = {"name": "b", "state": "pending", "fingerprint": "AAAA-BBBB"}
+    [found] = check_status({"node": node, "mesh": {"id": "ab" * 32, "name": ""}})
+    assert found.level == "wrong"
+    assert "b (AAAA-BBBB) waits to be let into mesh abababababababab" in found.says
+    assert "mesh admit b" in found.hint
+
+
+def test_members_of_one_name_are_told_apart() -> None:
+    """Such as machines that were cloned, or are all called localhost."""
+    with answering() as here, answering(udp=False) as there:
+        own = member(here, "localhost", is_self=True)
+        assert levels(check_members(MESH, [own, member(there, "localhost")])) == ["ok", "wrong"]
+
+
 def test_warnings_and_suspicious_counters_are_noted() -> None:
     status: dict[str, Any] = {
         "node": {"name": "a", "state": "member"},
