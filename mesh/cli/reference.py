@@ -10,7 +10,7 @@ from typing import Any
 from mesh.cli.examples import ENDINGS
 from mesh.cli.exit_codes import MEANINGS
 from mesh.cli.main import build_parser
-from mesh.control import access, framing, messages, server
+from mesh.control import access, connection, framing, messages, server
 from mesh.control.topics import TOPICS
 from mesh.core.params import PROFILES, Params, params_for
 
@@ -74,6 +74,7 @@ _WHO = {
 def _conventions() -> Iterator[str]:
     line_kib = framing.LINE_BYTES_MAX // 1024
     payload_mib = framing.PAYLOAD_LINE_BYTES_MAX // 1024 // 1024
+    unread_mib = connection.QUEUE_BYTES_MAX // 1024 // 1024
     yield from (
         "A Unix stream socket that speaks JSON-RPC 2.0, one object per line, in UTF-8.",
         "",
@@ -96,7 +97,8 @@ def _conventions() -> Iterator[str]:
         f"- A line has at most {line_kib} KiB, and {payload_mib} MiB where a method takes bytes.",
         f"- At most {server.CLIENTS_MAX} clients, each with {server.UNDER_WAY_MAX} open requests.",
         '- Events are notifications: `{"jsonrpc":"2.0","method":"event","params":{"topic":...}}`.',
-        f"  A client with more than {server.QUEUE_MAX} unread lines hears `lagged` and is cut off.",
+        f"  A client with more than {server.QUEUE_MAX} unread lines, or {unread_mib} MiB of them,",
+        "  hears `lagged` and is cut off.",
         "- A client that closes its sending half still gets the answers to what it asked.",
         "",
     )

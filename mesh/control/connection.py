@@ -28,6 +28,8 @@ from mesh.core.errors import LocalError
 
 LAGGED_TOPIC = "lagged"
 RECEIVE_BYTES = 65_536
+QUEUE_BYTES_MAX = 64 * 1024 * 1024
+"""What may wait for one slow client; a line that waits alone may be of any size."""
 HANGUP_CHECK_S = 0.1
 
 
@@ -81,7 +83,8 @@ class Connection:
         self.has_lagged = False
         self._sock = sock
         self._queue_max = queue_max
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[bytes | memoryview] = deque()
+        self._queued_bytes = 0
         self._broken = False
         self._filled = trio.Event()
         self._emptied = trio.Event()
@@ -121,14 +124,16 @@ class Connection:
         """Send a line, or queue it; never blocks."""
         if self.has_lagged or self._broken:
             return
-        if not self._queue:
-            line = line[self._give_to_kernel(line) :]
-            if not line:
-                return
-        if len(self._queue) >= self._queue_max:
+        sent = 0 if self._queue else self._give_to_kernel(line)
+        if sent == len(line):
+            return
+        is_full = len(self._queue) >= self._queue_max
+        if is_full or (self._queue and self._queued_bytes + len(line) > QUEUE_BYTES_MAX):
             self._lag()
             return
-        self._queue.append(line)
+        # A view: what is left of a long line is not copied each time a little of it leaves.
+        self._queue.append(memoryview(line)[sent:] if sent else line)
+        self._queued_bytes += len(line) - sent
         self._filled.set()
 
     def _lag(self) -> None:
@@ -141,10 +146,11 @@ class Connection:
         }
         self._queue.clear()
         self._queue.extend((front, event_line(LAGGED_TOPIC, body)))
+        self._queued_bytes = sum(map(len, self._queue))
         self.has_lagged = True
         self.reading.cancel()
 
-    def _give_to_kernel(self, line: bytes) -> int:
+    def _give_to_kernel(self, line: bytes | memoryview) -> int:
         try:
             return self._sock.send(line, socket.MSG_NOSIGNAL)
         except (BlockingIOError, InterruptedError):
@@ -156,6 +162,7 @@ class Connection:
     def _break(self) -> None:
         self._broken = True
         self._queue.clear()
+        self._queued_bytes = 0
         self.reading.cancel()
 
     async def write(self) -> None:
@@ -172,8 +179,9 @@ class Connection:
                 sent = self._give_to_kernel(line)
                 if self._broken:
                     break
+                self._queued_bytes -= sent
                 if sent < len(line):
-                    self._queue[0] = line[sent:]
+                    self._queue[0] = memoryview(line)[sent:]
                     break
                 self._queue.popleft()
 

@@ -1,8 +1,10 @@
 """The command as people use it, on real nodes."""
 
+import grp
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -179,3 +181,13 @@ def test_status_shows_what_the_node_costs(real_mesh: RealMesh) -> None:
     assert members["members"][0]["is_self"]
     assert mesh(node, "wait", "--members", "2", "--timeout", "1s", code=6)
     assert "mesh up" in mesh(DemoNode("none", node.folder / "none", 1, None), "members", code=3)
+
+
+def test_a_group_may_use_the_socket_of_a_node(real_mesh: RealMesh) -> None:
+    group = grp.getgrgid(os.getegid())
+    real_mesh.extra = ("--group", group.gr_name)
+    (node,) = real_mesh.start(1)
+    status = node.socket.stat()
+    assert (status.st_gid, stat.S_IMODE(status.st_mode)) == (group.gr_gid, 0o660)
+    log = (node.folder / "node.log").read_text()
+    assert "the group cannot reach the socket" in log  # its folder is private here

@@ -132,6 +132,42 @@ async def test_one_line_beyond_the_bound_is_lagged(pair: Pair) -> None:
     assert last["params"]["hint"]
 
 
+async def test_few_lines_may_be_too_many_bytes(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """256 lists of all tasks are more than a node has memory for."""
+    monkeypatch.setattr("mesh.control.connection.QUEUE_BYTES_MAX", 120_000)
+    ours, theirs = pair
+    connection = connection_on(ours)
+    fill(connection)
+    connection.send(event_line("n", BIG))
+    assert not connection.has_lagged
+    connection.send(event_line("n", BIG))
+    assert connection.has_lagged
+    *_, last = frames(await read_all(theirs, connection))
+    assert (last["params"]["topic"], last["params"]["missed"]) == (LAGGED_TOPIC, 2)
+
+
+async def test_what_was_read_makes_room(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mesh.control.connection.QUEUE_BYTES_MAX", 120_000)
+    ours, theirs = pair
+    connection = connection_on(ours)
+    for _ in range(3):
+        fill(connection)
+        connection.send(event_line("n", BIG))
+        received = frames(await read_all(theirs, connection))
+        assert received[-1]["params"]["topic"] == "n"
+    assert not connection.has_lagged
+
+
+async def test_one_line_of_any_size_waits(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mesh.control.connection.QUEUE_BYTES_MAX", 1000)
+    ours, theirs = pair
+    connection = connection_on(ours)
+    line = event_line("n", {"text": "x" * 2_000_000})
+    connection.send(line)
+    assert await read_all(theirs, connection) == line
+    assert not connection.has_lagged
+
+
 async def test_client_that_is_gone_takes_nothing(pair: Pair) -> None:
     ours, theirs = pair
     connection = connection_on(ours)
