@@ -9,7 +9,7 @@ from mesh.cli.contexts import context_in, fill_handoff, packed_checkpoint, packe
 from mesh.cli.options import Subcommands, add_json, add_quiet, add_socket, add_subcommands, connect
 from mesh.cli.output import Output, words
 from mesh.cli.parcels import given
-from mesh.cli.values import count, duration_s, whole
+from mesh.cli.values import count, duration_s, percent, whole
 from mesh.control.client import Client, Refused
 
 WAIT_S = 86_400.0
@@ -56,7 +56,7 @@ def add_progress(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("note", metavar="NOTE", nargs="?", default="", help="shown to everybody")
     parser.add_argument("--done", metavar="N", type=whole, help="so many items are done")
     parser.add_argument("--total", metavar="N", type=count, help="of so many")
-    parser.add_argument("--percent", metavar="P", type=float, help="instead of done and total")
+    parser.add_argument("--percent", metavar="P", type=percent, help="instead of done and total")
     parser.add_argument(
         "--checkpoint", metavar="TEXT|-|@FILE", help="where a later attempt may go on from"
     )

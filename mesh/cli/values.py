@@ -67,6 +67,17 @@ def whole(text: str) -> int:
     return int(text)
 
 
+def percent(text: str) -> float:
+    """Return how many of a hundred."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 100")
+    return found
+
+
 def standard_input() -> BinaryIO:
     """Return where `-` is read from; raises Refused when it is closed."""
     if sys.stdin is None:

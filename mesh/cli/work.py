@@ -15,6 +15,8 @@ from mesh.control.client import Refused
 
 GRACE_S = 30.0
 NAME_MAX = 64
+JOBS_MAX = 1024
+"""As many tasks as a node lets one agent hold."""
 SCORE_OUTPUT_BYTES_MAX = 4096
 SCORE_GRACE_S = 0.2
 """A program that has taken too long over a score is of no use any more."""
@@ -72,7 +74,10 @@ def work(options: argparse.Namespace) -> int:
     for program in (options.program, options.score_command or options.program):
         if shutil.which(program[0]) is None:
             hint = "give the path of a program, or put it on PATH"
-            raise Refused("usage", f"{program[0]} was not found", hint)
+            raise Refused("usage", f"{program[0]} was not found, or may not be run", hint)
+    if options.jobs > JOBS_MAX:
+        hint = "start `mesh work` more than once"
+        raise Refused("usage", f"{options.jobs} jobs, one agent has at most {JOBS_MAX}", hint)
     with connect(options) as client:
         # Whether this user may work here is better known now than in a loop.
         try:

@@ -124,13 +124,13 @@ def _invalid(method: str, said: str) -> LocalError:
     if not wrong or found is None:
         return LocalError("invalid_params", f"{method}: {said}", _fields_hint(method))
     name = found[1]
-    if "regex" in wrong:
-        wrong = "a control character"
     takes = _takes(method)[name]
+    if "regex" in wrong:
+        wrong, takes = "a control character", f"{takes}, without control characters"
     return LocalError(
         "invalid_params",
         f"{method}: {name}: {wrong.replace('`str`', 'text').replace('`', '')}",
-        f"{name} takes: {takes}" + (", without control characters" if "text" in takes else ""),
+        f"{name} takes: {takes}",
     )
 
 

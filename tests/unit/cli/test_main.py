@@ -92,6 +92,10 @@ def test_error_and_hint_are_talk(
         ["wait", "--timeout", "soon"],
         ["status", "--instance", "x"],
         ["rekey", "--instance", "x"],
+        ["work", "--kind", "k", "--jobs", "1025", "--", "true"],
+        ["work", "--kind", "k", "--", "/etc/passwd"],
+        ["task", "progress", "handle-1", "--percent", "nan"],
+        ["task", "progress", "handle-1", "--percent", "101"],
         ["task", "handoff", "accept", "ID", "--nonsense"],
     ],
 )
