@@ -43,6 +43,12 @@ def inventory_of(directory: Path) -> dict[BlobId, tuple[int, bool]]:
 
 def make_directory(path: Path) -> Path:
     """Return the directory, made for its owner alone if it is not there; raises LocalError."""
+    if path.is_symlink():
+        raise LocalError(
+            "state_directory_is_link",
+            f"{path} is a symbolic link",
+            "put a directory there; to keep blobs on another disk, mount it there",
+        )
     try:
         path.mkdir(mode=0o700, exist_ok=True)
         path.chmod(0o700)

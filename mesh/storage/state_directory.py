@@ -44,8 +44,11 @@ class StateDirectory:
 
     @property
     def has_lost_log(self) -> bool:
-        """Whether a node was here whose log is gone; its key says so."""
-        return (self.path / KEY_FILE).exists() and not (self.path / LOG_FILE).exists()
+        """Whether a node was here whose log is gone, or empty; its key says so."""
+        if not (self.path / KEY_FILE).exists():
+            return False
+        files = (self.path / LOG_FILE, self.path / f"{LOG_FILE}-wal")
+        return not any(path.exists() and path.stat().st_size for path in files)
 
     def key(self) -> bytes:
         """Return the node's secret key of 32 bytes, made at the first start."""

@@ -8,6 +8,7 @@ import trio
 import trio.testing
 
 from mesh.core.effects import DropBlob, ReadBlob, SealBlob, WriteBlob
+from mesh.core.errors import LocalError
 from mesh.core.identity import BlobId
 from mesh.core.inputs import BlobFailed, BlobInput, BlobRead, BlobSealed, BlobWritten
 from mesh.daemon.blob_files import BlobFiles, inventory_of, make_directory
@@ -85,3 +86,14 @@ async def test_things_are_done_in_their_order(tmp_path: Path) -> None:
         nursery.cancel_scope.cancel()
     assert told[:6] == [BlobWritten(BLOB, at) for at in range(500, 3001, 500)]
     assert told[6:] == [BlobSealed(BLOB, True), BlobRead(BLOB, None)]
+
+
+def test_a_link_in_place_of_the_directory_is_refused_and_what_it_names_stays(
+    tmp_path: Path,
+) -> None:
+    """It once made whatever it pointed to private, /tmp among it."""
+    (tmp_path / "elsewhere").mkdir(mode=0o755)
+    (tmp_path / "blobs").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(LocalError, match="symbolic link"):
+        make_directory(tmp_path / "blobs")
+    assert (tmp_path / "elsewhere").stat().st_mode & 0o777 == 0o755

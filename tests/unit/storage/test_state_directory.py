@@ -197,3 +197,18 @@ def test_key_and_log_set_aside_leave_room_for_a_new_node(tmp_path: Path) -> None
         assert kept.stat().st_mode & 0o777 == 0o700
     with StateDirectory(folder) as state:
         assert state.key() not in keys
+
+
+def test_an_emptied_log_is_a_lost_one(tmp_path: Path) -> None:
+    """Such as a file system may leave it after a power cut."""
+    data = tmp_path / "data"
+    with StateDirectory(data) as state:
+        assert not state.has_lost_log
+        state.key()
+        state.open_log()[0].close()
+        assert not state.has_lost_log
+    (data / "log.sqlite").write_bytes(b"")
+    with StateDirectory(data) as state:
+        assert state.has_lost_log
+        (data / "log.sqlite-wal").write_bytes(b"x")  # there the rows may be
+        assert not state.has_lost_log
