@@ -446,8 +446,9 @@ class Desk:
         self._claiming.evaluate(now, task)
         self._burying.evaluate(now, record)
         self._ending.evaluate(now, record)
-        self._claiming.check_lost(now, task)
-        self._running.evaluate(now, record)
+        if self._ledger.sessions.holds(task):
+            self._claiming.check_lost(now, task)
+            self._running.evaluate(now, record)
         self._claiming.check_slots(now, record)
         self._ledger.mark(self._limits.touched_by(record))
         self._ledger.mark(self._dependents.touched_by(record))

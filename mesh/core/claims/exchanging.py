@@ -83,7 +83,8 @@ class Exchanging:
 
     def evaluate(self, now: Now, record: Record) -> None:
         """Look at a task whose record may have changed."""
-        self.reporting.evaluate(now, record)
+        if self.ledger.sessions.holds(record.task):
+            self.reporting.evaluate(now, record)
         if record.exchange.questions:
             self.asking.evaluate(now, record)
 

@@ -134,6 +134,8 @@ class Limits:
 
     def forget(self, task: TaskId) -> None:
         """A task is not to be listed, or is let go of."""
+        if not self._places and not self._key_of:
+            return
         self._stop_waiting(task)
         key = self._key_of.pop(task, None)
         if key is not None:

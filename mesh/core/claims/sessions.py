@@ -286,6 +286,10 @@ class Sessions:
         """Return the claims of this node on one task that are under way or owned."""
         return [held for held in self._by_task.get(task, {}).values() if held.is_live]
 
+    def holds(self, task: TaskId) -> bool:
+        """Whether this node has claimed a task, whatever became of that."""
+        return task in self._by_task
+
     def keys_of(self, task: TaskId) -> list[bytes]:
         """Return the keys of this node's claims on one task, ended ones too."""
         return list(self._by_task.get(task, {}))

@@ -70,17 +70,12 @@ class TaskFacts:
 
     def count_of(self, author: NodeId) -> int:
         """Return how many of the facts one node has made."""
-        return sum(verified.author == author for verified in self._held.values())
+        return len([1 for verified in self._held.values() if verified.author == author])
 
     def claims_of(self, author: NodeId, epoch: int) -> int:
         """Return how many claims one node has made in one epoch."""
-        return sum(
-            1
-            for verified in self
-            if isinstance(verified.fact, Claim)
-            and verified.fact.epoch == epoch
-            and verified.author == author
-        )
+        mine = [verified.fact for verified in self._held.values() if verified.author == author]
+        return len([1 for fact in mine if isinstance(fact, Claim) and fact.epoch == epoch])
 
     def missing(self, verified: Verified[Any], evidence: Mapping[FactId, Evidence]) -> list[FactId]:
         """Return what a fact cites and what is held neither here nor, as a reason, as evidence."""

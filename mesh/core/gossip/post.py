@@ -29,11 +29,13 @@ def pack_bodies(head: bytes, entries: Sequence[bytes], limit: int) -> Iterator[b
 class Post:
     """Sends for all parts of gossip and keeps their counters."""
 
-    __slots__ = ("_counts", "_outbox")
+    __slots__ = ("_counts", "_outbox", "_sent")
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self._counts: dict[str, int] = {}
+        self._sent: dict[type[Message], list[int]] = {}
+        """Of each kind how many, and how many bytes."""
 
     def count(self, name: str, amount: int = 1) -> None:
         """Count something that happened."""
@@ -41,13 +43,19 @@ class Post:
 
     def counters(self) -> dict[str, int]:
         """Return everything counted so far."""
-        return dict(self._counts)
+        counts = dict(self._counts)
+        for kind, (number, size) in self._sent.items():
+            counts[f"sent_{kind.__name__}"] = number
+            counts[f"sent_bytes_{kind.__name__}"] = size
+        return counts
 
     def send(self, peer: NodeId, kind: type[Message], body: bytes) -> None:
         """Send a body: in a datagram where it fits, else over a stream."""
-        self.count(f"sent_bytes_{kind.__name__}", len(body))
-        self.count(f"sent_{kind.__name__}")
-        if len(body) <= BODY_BYTES_MAX:
+        size = len(body)
+        sent = self._sent.setdefault(kind, [0, 0])
+        sent[0] += 1
+        sent[1] += size
+        if size <= BODY_BYTES_MAX:
             self._outbox.send_raw(peer, kind.KIND, body)
         else:
             self._outbox.send_bulk(peer, kind.KIND, body)
