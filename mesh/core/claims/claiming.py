@@ -386,7 +386,7 @@ class Claiming:
             return
         holding.phase = Phase.OWNED
         holding.waiter = None
-        self.ledger.mark([holding.task])  # its limits are counted from here on
+        self.ledger.begun[holding.task] = None
         self.ledger.count("settled")
         if settle.handed_over is not None:
             self.ledger.count("settle_us", int((now.instant - settle.handed_over) * 1e6))

@@ -433,12 +433,18 @@ class Desk:
                 self._look_at(now, task)
             if not ledger.changed:
                 self._claiming.match(now)
+        if ledger.begun:
+            begun, ledger.begun = ledger.begun, {}
+            for task in begun:
+                record = self._parts.table.record(task)
+                if record is not None:
+                    self._look_at_limits(now, record)
         ledger.timers.set(REQUESTS, ledger.requests.next_deadline())
         self._look_who_waits()
         self._payloads.fetch(now)
 
     def _look_at(self, now: Now, task: TaskId) -> None:
-        record = self._parts.table.record(task)
+        ledger, record = self._ledger, self._parts.table.record(task)
         if record is None:
             self.garbage.note_gone(now, task)
             return
@@ -446,13 +452,12 @@ class Desk:
         self._claiming.evaluate(now, task)
         self._burying.evaluate(now, record)
         self._ending.evaluate(now, record)
-        if self._ledger.sessions.holds(task):
+        if ledger.sessions.holds(task):
             self._claiming.check_lost(now, task)
-            self._running.evaluate(now, record)
         self._claiming.check_slots(now, record)
-        self._ledger.mark(self._limits.touched_by(record))
-        self._ledger.mark(self._dependents.touched_by(record))
-        self._exchanging.evaluate(now, record)
+        ledger.mark(self._limits.touched_by(record))
+        ledger.mark(self._dependents.touched_by(record))
+        self._look_at_limits(now, record)
         self._show(now, record, silent=False)
         self.garbage.prune(now, task)
         if record.state in TERMINAL:
@@ -461,6 +466,11 @@ class Desk:
             self.garbage.note_over(now, record)
         else:
             self.garbage.note_open(task)
+
+    def _look_at_limits(self, now: Now, record: Record) -> None:
+        if self._ledger.sessions.holds(record.task):
+            self._running.evaluate(now, record)
+        self._exchanging.evaluate(now, record)
 
     def _show(self, now: Now, record: Record, *, silent: bool) -> None:
         """Tell the watchers what is new about a task."""

@@ -179,6 +179,8 @@ class Ledger:
     shown: dict[TaskId, Shown] = field(default_factory=dict)
     changed: dict[TaskId, None] = field(default_factory=dict)
     """Tasks whose record may differ from what was acted on: looked at before the turn ends."""
+    begun: dict[TaskId, None] = field(default_factory=dict)
+    """Tasks that may be started here as of this turn: the limits of their claims begin to count."""
     stirred: dict[str, None] = field(default_factory=dict)
     """Kinds for which a waiter and an open task may now meet."""
     sightings: dict[FactId, int] = field(default_factory=dict)
