@@ -433,12 +433,11 @@ class Desk:
                 self._look_at(now, task)
             if not ledger.changed:
                 self._claiming.match(now)
-        if ledger.begun:
-            begun, ledger.begun = ledger.begun, {}
-            for task in begun:
-                record = self._parts.table.record(task)
-                if record is not None:
-                    self._look_at_limits(now, record)
+        begun, ledger.begun = ledger.begun, {}
+        for task in begun:
+            record = self._parts.table.record(task)
+            if record is not None:
+                self._look_at_limits(now, record)
         ledger.timers.set(REQUESTS, ledger.requests.next_deadline())
         self._look_who_waits()
         self._payloads.fetch(now)
