@@ -70,7 +70,8 @@ class TaskSubmit(msgspec.Struct, tag="task.submit", frozen=True, forbid_unknown_
     """Put a task into the table; answered once it is durable on `copies` nodes.
 
     Where fewer are there, or they say nothing in time, on those: the answer tells on how many.
-    A `payload` of over 700 bytes, up to 64 KiB, is kept as a blob, as if `blob` had been given.
+    A `payload` of over 700 bytes, up to 64 KiB, is kept as a blob, as if `blob` had been given:
+    then `copies` counts the disks with the task, and its bytes are on this node's until fetched.
     """
 
     kind: Name
@@ -180,7 +181,8 @@ class TaskStart(msgspec.Struct, tag="task.start", frozen=True, forbid_unknown_fi
 class TaskComplete(msgspec.Struct, tag="task.complete", frozen=True, forbid_unknown_fields=True):
     """The work is done; answered once the result is durable on `copies` nodes.
 
-    An `output` of over 700 bytes, up to 64 KiB, is kept as a blob, as if `blob` had been given.
+    An `output` of over 700 bytes, up to 64 KiB, is kept as a blob, as if `blob` had been given:
+    then `copies` counts the disks with the result, and its bytes follow to the submitter's node.
     """
 
     handle: Handle

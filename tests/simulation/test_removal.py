@@ -10,6 +10,7 @@ from mesh.core.claims.facts import Claim, Progress, ProgressState
 from mesh.core.commands import TaskSubmit, TaskWait
 from mesh.core.effects import Json
 from mesh.core.gossip.gossip import Family
+from mesh.core.membership.facts import Verdict
 from mesh.core.params import params_for
 from mesh.core.snapshot import Status, TaskState
 from mesh.core.trust.records import Certificate, Revocation
@@ -334,3 +335,36 @@ def test_nobody_stumbles_over_a_task_that_went_with_its_author(meshes: MeshOf) -
     mesh.run_until(mesh.converged, 30)
     mesh["a"].submit("keyed", TaskSubmit("build", dedupe="key"))
     assert mesh["c"].claim_next("build", wait_s=5).text("task") == mesh.known("keyed")
+
+
+def verdict_on(mesh: Mesh, name: str, *, at: str) -> Verified[Any] | None:
+    """Return the verdict on a node that stands at another one."""
+    subject = member_at(mesh, name).author.id
+    facts = member_at(mesh, at).gossip.facts(Family.MEMBERS)
+    found = [fact for fact in facts if isinstance(fact.fact, Verdict)]
+    return next((fact for fact in found if fact.fact.subject == subject), None)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_nobody_stays_dead_by_the_word_of_a_node_that_was_removed(
+    meshes: MeshOf, restarts: bool
+) -> None:
+    mesh = meshes(5)
+    mesh.partition(["c"], mesh.rest("c"))
+    mesh.run_until(lambda: mesh.seen_as("c", Status.DOWN), 20)
+    mesh.run(s=1)
+    verdict = verdict_on(mesh, "c", at="a")
+    assert verdict is not None
+    judge = mesh.name_of(verdict.author)
+    assert judge != "a", "whoever has written it is removed"
+    mesh.kill(judge)
+    remove(mesh, judge)
+    mesh.run(s=0.2)
+    if restarts:
+        mesh.restart("a")
+    mesh.run(s=20)
+    assert mesh["a"].members()["c"] in {Status.DOWN, Status.DEAD}, "whoever is left finds the same"
+    assert verdict_on(mesh, "c", at="a") != verdict
+    mesh.repair()
+    mesh.run_until(mesh.everyone_sees_everyone, 20)
+    mesh.run_until(mesh.converged, 10)

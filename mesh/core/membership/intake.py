@@ -131,7 +131,8 @@ class Intake:
 
     def _take_verdicts(self, now: Now, member: Member) -> None:
         for verdict in self._early_verdicts.take_until(member.id, member.standing):
-            self._place(now, member, verdict)
+            if self._ground.is_held(verdict):  # else its author takes part no more
+                self._place(now, member, verdict)
 
     # -- goodbye
 

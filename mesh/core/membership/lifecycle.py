@@ -57,6 +57,14 @@ class Lifecycle:
             ground.agenda.cancel(timer_key(kind, member.id))
         ground.table.set_status(member, Status.ALIVE, now.instant)
 
+    def acquit(self, now: Now, member: Member) -> None:
+        """The verdict on a member counts no more: it is here, until somebody finds otherwise."""
+        if member.is_down:
+            member.since = now.instant  # it has not flapped
+            self.revive(now, member)
+        else:
+            member.verdict = None
+
     def go_left(self, now: Now, member: Member, leave: Verified[Leave]) -> None:
         """It said goodbye."""
         ground = self._ground

@@ -1,6 +1,6 @@
 """Who is here: the one door to probing, voting and the facts about members."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from mesh.core.errors import Refusal, RemoteError
@@ -23,7 +23,7 @@ from mesh.core.membership.agenda import (
 from mesh.core.membership.court import Court
 from mesh.core.membership.detours import Detours
 from mesh.core.membership.edges import Edges
-from mesh.core.membership.facts import Presence, Twin
+from mesh.core.membership.facts import Presence, Twin, Verdict
 from mesh.core.membership.ground import Ground, MembershipParts, OwnPresence
 from mesh.core.membership.healing import Healing
 from mesh.core.membership.hearing import Hearing
@@ -167,6 +167,18 @@ class Membership:
             self._intake.twins.forget(peer)
             self._lifecycle.expel(member)
             self._settle(now)
+
+    def withdraw(self, now: Now, gone: Iterable[Verified[Any]]) -> None:
+        """Some facts count no more, as little as their authors: nobody is down because of them.
+
+        Whoever is could not refute what nobody can tell it, and would be down here for ever.
+        """
+        for verified in gone:
+            subject = verified.fact.subject if isinstance(verified.fact, Verdict) else None
+            member = None if subject is None else self._table.get(subject)
+            if member is not None and member.verdict == verified:
+                self._lifecycle.acquit(now, member)
+        self._settle(now)
 
     def set_kinds(self, now: Now, kinds: tuple[str, ...]) -> None:
         """Say for which task kinds agents wait here; raises LocalError, and nothing changed."""

@@ -58,6 +58,8 @@ class Removals:
     _judged: Ranks | None = None
     """The ranks under which records of tasks were read last."""
     _judging: Iterator[list[TaskId]] | None = None
+    _unmembered: list[Verified[Any]] = field(default_factory=list)
+    """What was dropped of membership in this turn."""
     _again: bool = False
     """Whether something has changed since the judging began."""
     _due: Instant = NEVER
@@ -99,6 +101,9 @@ class Removals:
             self._again = False
             self._judging = self._judge_all()
         touched = None if self._judging is None else next(self._judging, None)
+        if self._unmembered:
+            gone, self._unmembered = self._unmembered, []
+            self.membership.withdraw(now, gone)
         if touched is None:
             self._judging = None
         self._due = NEVER
@@ -163,7 +168,10 @@ class Removals:
     def _withdraw(
         self, family: Family, gone: Sequence[Verified[Any]], evidence: dict[FactId, None]
     ) -> list[TaskId]:
-        if family is Family.MEMBERS or not gone:
+        if family is Family.MEMBERS:
+            self._unmembered += gone
+            return []
+        if not gone:
             return []
         words = [verified for verified in gone if isinstance(verified.fact, TaskFact)]
         others = [verified for verified in gone if not isinstance(verified.fact, TaskFact)]
