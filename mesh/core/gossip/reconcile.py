@@ -14,6 +14,7 @@ from mesh.core.gossip.holdings import Holdings
 from mesh.core.gossip.messages import (
     FULL_BYTES,
     SHORT_BYTES,
+    Have,
     IdList,
     SyncIds,
     SyncRanges,
@@ -21,12 +22,13 @@ from mesh.core.gossip.messages import (
     encode_range,
 )
 from mesh.core.gossip.outflow import Outflow
-from mesh.core.gossip.post import Post
+from mesh.core.gossip.post import Post, pack_bodies
 from mesh.core.gossip.vocabulary import Family
 from mesh.core.identity import NodeId
 from mesh.core.instants import NEVER, Instant, later
 from mesh.core.lattice.fingerprint import Range
 from mesh.core.params import GossipParams
+from mesh.core.wire.frame import BODY_BYTES_MAX
 
 SESSIONS_MAX = 256
 """Peers with which something is being compared, whoever began; the oldest beyond is forgotten."""
@@ -37,6 +39,11 @@ ENTRY_COST_BYTES = 16
 PATIENCE = 3
 """After so many comparisons with a peer that repaired nothing, the next ones come ever later."""
 PATIENCE_DOUBLINGS_MAX = 5
+STILL_DOUBLINGS_MAX = 11
+"""If nothing has changed since on either side, later still: after an hour or so.
+
+Two versions of mesh, of which one refuses what the other holds, differ for ever.
+"""
 
 
 @dataclass(slots=True)
@@ -54,6 +61,14 @@ class _Difference:
 
     since: dict[Family, Instant] = field(default_factory=dict)
     fruitless: int = 0
+    compared: tuple[int, ...] = ()
+    """The digests of both sides when they were compared last."""
+
+    def wait_s(self, base_s: float, digests: tuple[int, ...]) -> float:
+        """Return how long a family must differ before it is compared again."""
+        is_still = self.compared == digests
+        high = STILL_DOUBLINGS_MAX if is_still else PATIENCE_DOUBLINGS_MAX
+        return base_s * (1 << min(max(0, self.fruitless - PATIENCE), high))
 
 
 @dataclass(slots=True)
@@ -64,6 +79,7 @@ class _Answer:
     lists: list[IdList] = field(default_factory=list)
     short: list[bytes] = field(default_factory=list)
     full: list[bytes] = field(default_factory=list)
+    announced: list[bytes] = field(default_factory=list)
 
 
 class Reconciler:
@@ -78,16 +94,17 @@ class Reconciler:
     def handle_digests(self, now: Instant, peer: NodeId, theirs: Sequence[int]) -> None:
         """Note which families differ; start with those that have differed for long enough."""
         known = self._differences.get(peer)
+        members, tasks = self._holdings.fingerprints()
         if known is None:
-            members, tasks = self._holdings.fingerprints()
             if members == theirs[0] and tasks == theirs[1]:
                 return
             known = _Difference()
-        overdue = []
+        overdue, digests = [], (members, tasks, *theirs)
+        wait_s = known.wait_s(self._params.digest_differs_s, digests)
         for family in Family:
             if self._holdings[family].tree.fingerprint == theirs[family]:
                 known.since.pop(family, None)
-            elif now - known.since.setdefault(family, now) >= self._wait(known):
+            elif now - known.since.setdefault(family, now) >= wait_s:
                 overdue.append(family)
         if not known.since:
             self._differences.pop(peer, None)
@@ -97,12 +114,17 @@ class Reconciler:
             del self._differences[next(iter(self._differences))]
         if overdue and not self._runs(now, peer) and self._has_room():
             known.fruitless += 1
+            known.compared = digests
             for family in overdue:
                 known.since[family] = now
             self._begin(now, peer, overdue)
 
     def start(self, now: Instant, peer: NodeId) -> None:
-        """Compare both families at once, or as soon as fewer comparisons are under way."""
+        """Compare both families at once, or as soon as fewer comparisons are under way.
+
+        What was fruitless before may not be now: the peer may run another version.
+        """
+        self._differences.pop(peer, None)
         if self._runs(now, peer) and self._sessions[peer].ours:
             return
         if not self._has_room():
@@ -113,10 +135,10 @@ class Reconciler:
         self._begin(now, peer, tuple(Family))
 
     def note_repaired(self, peer: NodeId, count: int) -> None:
-        """Facts came in from a comparison with this peer: it was worth while."""
+        """Facts came in from a comparison with this peer; if any were kept it was worth while."""
         self._post.count("repaired", count)
         known = self._differences.get(peer)
-        if known is not None:
+        if known is not None and count:
             known.fruitless = 0
 
     def touch(self, now: Instant, peer: NodeId) -> Outflow:
@@ -183,10 +205,6 @@ class Reconciler:
             del self._wanted[peer]
             self._begin(now, peer, tuple(Family))
 
-    def _wait(self, known: _Difference) -> float:
-        doublings = min(max(0, known.fruitless - PATIENCE), PATIENCE_DOUBLINGS_MAX)
-        return self._params.digest_differs_s * (1 << doublings)
-
     def _runs(self, now: Instant, peer: NodeId) -> bool:
         session = self._sessions.get(peer)
         return session is not None and now < session.expires
@@ -228,7 +246,7 @@ class Reconciler:
         if ours == theirs:
             return ENTRY_COST_BYTES
         if not theirs.size:
-            self._queue(family, tree.ids(theirs.prefix), outflow)
+            self._give(family, tree.ids(theirs.prefix), outflow, answer)
             return ENTRY_COST_BYTES + SHORT_BYTES * ours.size
         if ours.size <= leaf:
             answer.lists.append(self._list_ids(family, theirs.prefix, SHORT_BYTES))
@@ -247,13 +265,23 @@ class Reconciler:
         surplus = [id_ for cut, id_ in ours.items() if cut not in theirs]
         missing = [cut for cut in theirs if cut not in ours]
         unknown = [cut for cut in missing if not store.knows_cut(cut)]
-        self._queue(family, surplus, outflow)
+        self._give(family, surplus, outflow, answer)
         (answer.short if width == SHORT_BYTES else answer.full).extend(unknown)
         differs = store.tree.range(listed.prefix).fingerprint != listed.fingerprint
         if differs and not surplus and not missing and width == SHORT_BYTES:
             # Two ids agree in their first bytes: somebody took the trouble.
             answer.lists.append(self._list_ids(family, listed.prefix, FULL_BYTES))
         return ENTRY_COST_BYTES + width * (len(ours) + len(theirs))
+
+    def _give(
+        self, family: Family, ids: Sequence[bytes], outflow: Outflow, answer: _Answer
+    ) -> None:
+        """Send what the peer lacks; by id alone where that was in vain so often."""
+        known = self._differences.get(outflow.peer)
+        if known is not None and known.fruitless > PATIENCE:
+            answer.announced += [id_[:SHORT_BYTES] for id_ in ids]
+        else:
+            self._queue(family, ids, outflow)
 
     def _queue(self, family: Family, ids: Sequence[bytes], outflow: Outflow) -> None:
         refused = outflow.add(family, self._holdings[family].in_order(ids))
@@ -268,4 +296,6 @@ class Reconciler:
         send(peer, SyncIds, head, [listed.encode() for listed in answer.lists])
         send(peer, SyncWant, bytes((family, SHORT_BYTES)), answer.short)
         send(peer, SyncWant, bytes((family, FULL_BYTES)), answer.full)
+        for body in pack_bodies(head, answer.announced, BODY_BYTES_MAX):
+            self._post.send(peer, Have, body)
         outflow.drain(now, self._holdings, self._post)

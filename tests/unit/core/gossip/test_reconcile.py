@@ -4,8 +4,14 @@ import pytest
 
 from mesh.core.errors import Refusal, RemoteError
 from mesh.core.gossip.gossip import Family
-from mesh.core.gossip.messages import IdList, SyncFacts, SyncIds, SyncRanges, SyncWant
-from mesh.core.gossip.reconcile import DIFFERENCES_MAX, SESSIONS_MAX
+from mesh.core.gossip.items import Form, Item
+from mesh.core.gossip.messages import Have, IdList, SyncFacts, SyncIds, SyncRanges, SyncWant
+from mesh.core.gossip.reconcile import (
+    DIFFERENCES_MAX,
+    PATIENCE,
+    SESSIONS_MAX,
+    STILL_DOUBLINGS_MAX,
+)
 from mesh.core.identity import NodeId
 from mesh.core.lattice.fingerprint import Range
 from tests.unit.core.gossip.network import Network, Station, Weather, at, hold, params_with
@@ -58,6 +64,64 @@ def test_comparisons_that_repair_nothing_come_ever_later() -> None:
     assert 4 <= starts <= 9
 
 
+def next_comparison(station: Station, now: float, step: float) -> float:
+    """Return when the next comparison begins, if the peer tells its digests every so often."""
+    while True:
+        now += step
+        digests(station, now)
+        station.gossip.handle_timeout(at(now))
+        if kinds_sent(station):
+            return now
+
+
+def in_vain(times: int, count: int = 100) -> tuple[Station, float]:
+    """Return a station that has compared so often for nothing, and when it last did."""
+    station, now = with_facts(count), 0.0
+    for _ in range(times):
+        now = next_comparison(station, now, 0.5)
+    return station, now
+
+
+def test_if_nothing_changes_comparisons_in_vain_come_an_hour_apart() -> None:
+    station, began = in_vain(PATIENCE + STILL_DOUBLINGS_MAX + 1)
+    again = next_comparison(station, began, 10)
+    assert 3600 < again - began < 2 * 3600
+    digests(station, again + 65, tasks=98)
+    assert kinds_sent(station) == [SyncRanges.KIND], "the peer holds something else by now"
+
+
+def test_facts_that_are_refused_repair_nothing() -> None:
+    station, began = in_vain(PATIENCE + 4)
+    [fact] = Station(2, params_with()).notes(b"of a version to come")
+    message = SyncFacts(TASKS, (Item(Form.SINGLE, fact.signed.encode()),))
+
+    def refuse(_: object) -> bool:
+        raise RemoteError(Refusal.UNKNOWN_CONTEXT)
+
+    station.judge = refuse
+    with pytest.raises(RemoteError):
+        answer(station, message)
+    assert next_comparison(station, began, 0.5) - began >= 16
+    station.judge = lambda _: True
+    [kept] = Station(2, params_with()).notes(b"of this one")
+    answer(station, SyncFacts(TASKS, (Item(Form.SINGLE, kept.signed.encode()),)))
+    again = next_comparison(station, began + 40, 0.5)
+    assert next_comparison(station, again, 0.5) - again < 4, "what is kept does"
+
+
+def test_what_was_sent_in_vain_so_often_is_announced_by_id_alone() -> None:
+    count = 1500
+    station, _ = in_vain(PATIENCE + 1, count)
+    sent = answer(station, SyncRanges(TASKS, (Range("", 0, 0),)))
+    assert {kind for kind, _ in sent} == {Have.KIND}
+    announced = [id_ for _, body in sent for id_ in Have.decode_untrusted(body).ids]
+    assert sorted(announced) == [id_[:8] for id_ in station.gossip.ids(TASKS)]
+    station.gossip.start_sync(at(500), PEER)
+    station.take_sent()
+    sent = answer(station, SyncRanges(TASKS, (Range("", 0, 0),)))
+    assert {kind for kind, _ in sent} == {SyncFacts.KIND}, "the peer may be another version now"
+
+
 def test_few_comparisons_at_once_and_one_per_peer() -> None:
     station = with_facts(100, sync_open_max=2)
     peers = [NodeId(bytes((i,)) * 16) for i in range(5)]
@@ -75,7 +139,9 @@ def test_few_comparisons_at_once_and_one_per_peer() -> None:
     assert {peer for peer, _, _ in station.take_sent()} == set(peers[2:])
 
 
-def answer(station: Station, message: SyncRanges | SyncIds | SyncWant) -> list[tuple[int, bytes]]:
+def answer(
+    station: Station, message: SyncRanges | SyncIds | SyncWant | SyncFacts
+) -> list[tuple[int, bytes]]:
     station.gossip.handle_message(at(1), PEER, message.KIND, message.encode())
     return [(kind, body) for _, kind, body in station.take_sent()]
 
