@@ -47,7 +47,7 @@ def add_remove(parser: argparse.ArgumentParser) -> None:
     add_given_root(parser)
     parser.add_argument("node", metavar="NODE", help="name, id, fingerprint or public key")
     parser.add_argument(
-        "--discard", action="store_true", help="nothing that it has said so far counts any more"
+        "--discard", action="store_true", help="what it has said so far counts no more"
     )
     parser.add_argument("--note", metavar="TEXT", default="", help="why, for the record")
     parser.set_defaults(run=remove)

@@ -94,8 +94,9 @@ class RootKeep(msgspec.Struct, tag="trust.root_keep", frozen=True, forbid_unknow
 class TrustRemove(msgspec.Struct, tag="trust.remove", frozen=True, forbid_unknown_fields=True):
     """Take a node out of the mesh for good: its key takes part no more.
 
-    What it has said and is known here goes on counting, unless `discard`. For an admin the root key
-    is needed: it lies on this node, or is given as `root`.
+    What it has said and is known here goes on counting, unless `discard`: then no more of it than
+    what claims of others rest on. For an admin the root key is needed: it lies on this node, or is
+    given as `root`.
     """
 
     node: NodeText

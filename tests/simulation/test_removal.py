@@ -368,3 +368,32 @@ def test_nobody_stays_dead_by_the_word_of_a_node_that_was_removed(
     mesh.repair()
     mesh.run_until(mesh.everyone_sees_everyone, 20)
     mesh.run_until(mesh.converged, 10)
+
+
+def test_with_discard_the_work_of_others_stands(meshes: MeshOf) -> None:
+    mesh = meshes(5)
+    mesh["a"].submit("orphan")
+    mesh["a"].submit("failed", TaskSubmit("failed", backoff_s=0.1))
+    mesh["c"].claim("orphan")
+    mesh["c"].start("orphan")
+    mesh.run(s=1)
+    mesh.kill("c", machine=True)
+    taken_over = mesh["a"].ask_to_claim("orphan", wait_s=60)
+    mesh.run_until(lambda: taken_over.done)
+    mesh["a"].start("orphan")
+    mesh["a"].complete("orphan")
+    facts = member_at(mesh, "a").gossip.facts(Family.MEMBERS)
+    judge = mesh.name_of(next(fact.author for fact in facts if isinstance(fact.fact, Verdict)))
+    assert judge != "a", "whoever has written the verdict is removed"
+    mesh[judge].claim("failed")
+    mesh[judge].fail("failed")
+    mesh["a"].claim("failed", wait_s=5)
+    mesh["a"].complete("failed")
+    mesh[judge].submit("gone")
+    mesh.run(s=1)
+    assert remove(mesh, judge, discard=True)["standing"] == len(("verdict", "claim", "attempt"))
+    mesh.run(s=5)
+    mesh.run_until(mesh.converged, 10)
+    for label in ("orphan", "failed"):
+        assert is_state(mesh, label, TaskState.COMPLETED), "others have done that"
+    assert mesh["a"].view("gone") is None

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from mesh.core.claims.exchange_facts import ExchangeFact
+from mesh.core.claims.facts import Claim
 from mesh.core.crypto.keys import fingerprint, root_key_hash
 from mesh.core.crypto.spelling import spell_key
 from mesh.core.effects import ClientId, Json, Row
@@ -45,12 +47,20 @@ from mesh.core.wire.codec import Text, normalise_text
 from mesh.core.wire.envelope import Author, Verified
 
 NOTE = Text(NOTE_BYTES_MAX)
-DISCARD = "where nothing that it has said shall count either, add --discard"
+DISCARD = "where what it has said shall count no more either, add --discard"
 
 
 def not_found(node: str) -> LocalError:
     """Return the error for a node that nobody knows of."""
     return LocalError("not_found", f"no node {node}", "see `mesh members`")
+
+
+def _grounds(verified: Verified[Any]) -> list[FactId]:
+    """Return what a claim, or the end of one, rests on beside the task itself."""
+    fact = verified.fact
+    if isinstance(fact, Claim):
+        return [id_ for id_ in (fact.supersedes, fact.because, fact.presence) if id_ is not None]
+    return [fact.cited] if isinstance(fact, ExchangeFact) else []
 
 
 class Revoked(NamedTuple):
@@ -211,7 +221,7 @@ class Authority:
         if participant.trust.revocations_of(key) and not command.discard:
             raise LocalError("removed_before", f"{command.node} was removed before", DISCARD)
         signer = self._signer(key, command.root)
-        standing = () if command.discard else self._facts_of(key)
+        standing = self._grounds_of(key) if command.discard else self._facts_of(key)
         self._revoke(now, signer, Revoked(key, Scope.EVERYTHING, standing, command.note))
         return {
             "removed": node_id(key).hex(),
@@ -246,6 +256,24 @@ class Authority:
         facts = self.participant.gossip.facts(Family.TASKS)
         said = [fact.id for fact in facts if fact.signed.author == key]
         return tuple(dict.fromkeys((*said, *self._records_of(key))))
+
+    def _grounds_of(self, key: PublicKey) -> tuple[FactId, ...]:
+        """Return the words of a key on which claims of others rest: what they superseded, and why.
+
+        None of them gives anybody anything by itself any more; without them the claims of those who
+        went on with the work, and their results, would be void.
+        """
+        gossip, found = self.participant.gossip, dict[FactId, None]()
+        facts = gossip.facts(Family.TASKS)
+        waiting = [v for v in facts if isinstance(v.fact, Claim) and v.signed.author != key]
+        while waiting:
+            for cited in _grounds(waiting.pop()):
+                ground = gossip.get(Family.TASKS, cited)
+                if ground is not None and cited not in found:
+                    found[cited] = None
+                    waiting.append(ground)
+        held = [gossip.get(Family.TASKS, id_) for id_ in found]
+        return tuple(v.id for v in held if v is not None and v.signed.author == key)
 
     def _records_of(self, key: PublicKey) -> tuple[FactId, ...]:
         records = self.participant.trust.records()
