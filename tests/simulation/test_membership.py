@@ -96,11 +96,17 @@ def test_m22_halves_that_meet_in_one_node_only_declare_nobody_dead(meshes: MeshO
     left, right = mesh.world.addresses(rest[:9]), mesh.world.addresses(rest[9:])
     for source, target in ((left, right), (right, left)):
         mesh.world.add_rule(Between(source, target, lambda _: Drop()))
-    for _ in range(20):
-        mesh.run(s=2)
-        for person in mesh.running():
-            assert Status.DEAD not in person.members().values()
-    # A majority of observers may be on the far side: a verdict is refuted, and then remembered.
+    was_down: list[tuple[str, str]] = []
+    wrong = 0
+    for _ in range(160):
+        mesh.run(s=0.25)
+        views = {person.name: person.members() for person in mesh.running()}
+        down = [(a, b) for a, seen in views.items() for b, s in seen.items() if s not in HERE]
+        wrong += len([pair for pair in down if pair not in was_down])
+        was_down = down
+        assert all(Status.DEAD not in seen.values() for seen in views.values())
+    # A majority of observers may be on the far side; most often the accused hears of it in time.
+    assert wrong <= 60
     assert max(map(incarnation_of, mesh.running())) <= 4
     mesh[rest[0]].claim("build")
     mesh.run_until(lambda: mesh[rest[-1]].owner("build") == rest[0], 15)

@@ -27,6 +27,8 @@ from mesh.core.wire.envelope import SignedFact, decode_signed_fact_untrusted
 EARLY_RESENDS = 4
 VOUCHERS_ASKED = 2
 ASKED_AROUND = 8
+EARLY_ASK = 1
+"""At this resend it is asked around first: by way of who reaches it, it hears of the vote."""
 UNDECIDED_RESENDS = 3
 """After so many resends an ordinary vote is over."""
 ASKERS_MAX = 32
@@ -95,8 +97,9 @@ class Court:
             self._ground.send(member.id, message)
             if suspicion.resends > 0:
                 self._edges.nudge(now, member)
-        if suspicion.resends >= UNDECIDED_RESENDS:
+        if suspicion.resends == EARLY_ASK or suspicion.resends >= UNDECIDED_RESENDS:
             self.ask_around(now, member)
+        if suspicion.resends >= UNDECIDED_RESENDS:
             self._look_for_a_cut(now, suspicion)
         suspicion.resends += 1
         params = self._ground.params

@@ -111,7 +111,7 @@ class Intake:
             self.twins.outlive(member.id, verified.fact.boot)
             member.boot_since = now.instant
             member.forget_contact()
-        elif member.is_down or self._court.accuses(member):
+        elif member.is_down or self._court.accuses(member) or self._is_out_of_reach(now, member):
             member.add_refutation(now.instant, self._ground.params.edge_hold_s)
         leave = member.leave
         if leave is not None and leave.fact.boot < verified.fact.boot:
@@ -122,6 +122,13 @@ class Intake:
         if was_here:
             self._edges.look_again(now, member)
         self._take_verdicts(now, member)
+
+    def _is_out_of_reach(self, now: Now, member: Member) -> bool:
+        """Whether it speaks, and I have not reached it for long: the path is broken."""
+        params = self._ground.params
+        silent_s = now.instant - member.evidence_at
+        long_s = params.echo_fresh_factor * params.edge_quiet_s
+        return member.id in self._edges.members and long_s < silent_s < float("inf")
 
     def _take_early(self, now: Now, member: Member) -> None:
         leave = self._early_leaves.pop(member.id, None)

@@ -101,7 +101,7 @@ class Suspicion:
             return Outcome.WAIT
         accusing = len(self.accusers_among(observers))
         if accusing >= accusers_needed(count) and count >= SMALLEST_VOTE:
-            return Outcome.VERDICT
+            return Outcome.WAIT if self._is_contested(instant, params) else Outcome.VERDICT
         if count <= SMALLEST_VOTE and not vouching:
             return Outcome.ALONE
         silent_since = max(self.started, self.vouched_at)
@@ -109,11 +109,22 @@ class Suspicion:
             return Outcome.ALONE
         return Outcome.WAIT
 
+    def _is_contested(self, instant: Instant, params: MembershipParams) -> bool:
+        """Whether somebody reached it lately: that gives it one more window to speak for itself.
+
+        Who had just reached it when it died says so in the first half of a window only.
+        """
+        window_s = params.refutation_window_s
+        since_s = self.vouched_at - self.started
+        return since_s >= window_s / 2 and instant < later(self.started, 2 * window_s)
+
     def next_look(self, instant: Instant, params: MembershipParams) -> Instant:
         """Return when the outcome may change by time alone; later than the given instant."""
         window_ends = later(self.started, params.refutation_window_s)
         if instant < window_ends:
             return window_ends
+        if self._is_contested(instant, params):
+            return later(window_ends, params.refutation_window_s)
         silent_since = max(self.started, self.vouched_at)
         alone = later(silent_since, params.local_conclusion_s)
         return alone if alone > instant else later(instant, params.edge_quiet_s)

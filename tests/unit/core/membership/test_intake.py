@@ -315,3 +315,16 @@ def test_a_verdict_under_test_is_tested_on_when_the_edge_to_its_subject_is_gone(
     assert bench.status(subject) is Status.ALIVE
     bench.run(6.0, tuple(others))
     assert bench.status(subject) is Status.DOWN
+
+
+@pytest.mark.parametrize("silent_s", [1.0, 6.0])
+def test_who_speaks_while_it_is_out_of_reach_for_long_is_not_accused(silent_s: float) -> None:
+    bench = Bench("a", "b", "x", local_conclusion_s=60.0)
+    bench.run(5.0, ("a", "b", "x"))
+    bench.run(silent_s, ("a", "b"))
+    bench.vouch("a", "x")  # the edge is held, nobody accuses
+    bench.vouch("b", "x")
+    before = bench.membership._table.get(bench.id("x"))
+    assert before is not None
+    bench.meet("x", incarnation=1)
+    assert (before.trusted_until > bench.instant) is (silent_s > 5)

@@ -64,8 +64,17 @@ def test_vouchers_hold_the_edge_at_once(observers: int, vouchers: int) -> None:
     assert outcome(vote(1, vouchers - 1), observers, WINDOW) is not Outcome.HOLD
 
 
-def test_one_voucher_does_not_stop_a_majority_of_many() -> None:
-    assert outcome(vote(5, 1), 8, WINDOW) is Outcome.VERDICT
+def test_one_voucher_of_late_gives_one_more_window_and_stops_no_majority_of_many() -> None:
+    for vouched_s, contested in ((0.1, False), (WINDOW / 2, True), (WINDOW, True)):
+        suspicion = vote(5)
+        suspicion.add_voucher(node(30), Instant(START + vouched_s))  # no observer, even
+        expected = Outcome.WAIT if contested else Outcome.VERDICT
+        assert outcome(suspicion, 8, WINDOW) is expected
+        assert outcome(suspicion, 8, 2 * WINDOW - 0.01) is expected
+        assert outcome(suspicion, 8, 2 * WINDOW) is Outcome.VERDICT
+        if contested:
+            look = suspicion.next_look(Instant(START + WINDOW), PARAMS)
+            assert look == pytest.approx(START + 2 * WINDOW)
 
 
 def test_only_observers_count() -> None:
