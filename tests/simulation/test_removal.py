@@ -390,10 +390,14 @@ def test_with_discard_the_work_of_others_stands(meshes: MeshOf) -> None:
     mesh["a"].claim("failed", wait_s=5)
     mesh["a"].complete("failed")
     mesh[judge].submit("gone")
+    mesh[judge].submit("done")
+    mesh["a"].claim("done")
+    mesh["a"].complete("done")
     mesh.run(s=1)
-    assert remove(mesh, judge, discard=True)["standing"] == len(("verdict", "claim", "attempt"))
+    listed = ("verdict", "claim", "attempt", "spec of what is done")
+    assert remove(mesh, judge, discard=True)["standing"] == len(listed)
     mesh.run(s=5)
     mesh.run_until(mesh.converged, 10)
-    for label in ("orphan", "failed"):
+    for label in ("orphan", "failed", "done"):
         assert is_state(mesh, label, TaskState.COMPLETED), "others have done that"
     assert mesh["a"].view("gone") is None

@@ -261,11 +261,13 @@ class Authority:
         """Return the words of a key on which claims of others rest: what they superseded, and why.
 
         None of them gives anybody anything by itself any more; without them the claims of those who
-        went on with the work, and their results, would be void.
+        went on with the work, and their results, would be void. So would be what others have done
+        for it; what nobody has done yet shall not be.
         """
         gossip, found = self.participant.gossip, dict[FactId, None]()
         facts = gossip.facts(Family.TASKS)
         waiting = [v for v in facts if isinstance(v.fact, Claim) and v.signed.author != key]
+        found.update(dict.fromkeys(v.fact.spec for v in waiting if self._is_done(v, key)))
         while waiting:
             for cited in _grounds(waiting.pop()):
                 ground = gossip.get(Family.TASKS, cited)
@@ -274,6 +276,12 @@ class Authority:
                     waiting.append(ground)
         held = [gossip.get(Family.TASKS, id_) for id_ in found]
         return tuple(v.id for v in held if v is not None and v.signed.author == key)
+
+    def _is_done(self, claim: Verified[Claim], key: PublicKey) -> bool:
+        """Whether a claim is on a task that is completed, by anybody but the owner of a key."""
+        record = self.participant.table.record(claim.fact.task)
+        winner = None if record is None else record.winner
+        return winner is not None and winner.signed.author != key
 
     def _records_of(self, key: PublicKey) -> tuple[FactId, ...]:
         records = self.participant.trust.records()
