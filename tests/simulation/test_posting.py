@@ -1,8 +1,11 @@
 """Letters posted anew from elsewhere: who holds no key leads nobody astray for long."""
 
+import random
+
 import pytest
 
 from mesh.core.identity import Address
+from mesh.sim.network import Loss
 from tests.simulation.hunting import a_mesh, close
 from tests.simulation.posting import (
     ELSEWHERE,
@@ -23,6 +26,21 @@ def test_posted_faster_than_the_mail_b_stays_where_it_is(seeds: range) -> None:
 def test_a_postman_who_strikes_is_left_for_the_old_address(seeds: range) -> None:
     for seed in seeds:
         posted_and_passed_on(seed)
+
+
+def test_on_a_lossy_network_a_good_postman_may_win_and_is_left_when_he_strikes() -> None:
+    mesh = a_mesh(1)
+    home, poster = where_b_is(mesh), Poster(mesh, passes_back=True)
+    loss = Loss(random.Random(1), 0.2)
+    mesh.world.add_rule(loss)
+    run_and_watch(mesh, 30)
+    assert where_b_is(mesh) == ELSEWHERE, "this seed is to show the way back"
+    mesh.world.remove_rule(loss)
+    poster.passes_back = False
+    mesh.run_until(lambda: where_b_is(mesh) == home, 15)
+    run_and_watch(mesh, 10)
+    assert where_b_is(mesh) == home
+    close(mesh)
 
 
 def test_posted_slower_than_the_mail_nothing_is_sent_there() -> None:
