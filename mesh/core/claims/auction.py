@@ -67,6 +67,18 @@ class Auctions:
         for agent in self.ledger.sessions.attached(record.spec.fact.kind):
             self._invite(now, record, agent)
 
+    def hear(self, now: Now, task: TaskId) -> None:
+        """A bid came as it was made: if it is the first, its auction is open here from now on.
+
+        The task itself may have come in a roundabout way, and rest; its winner starts no earlier
+        than a bid window from now.
+        """
+        record = self.ledger.known(task)
+        if record.task in self._seen or record.owner is None or len(record.claims) != 1:
+            return
+        if record.spec is not None and is_auction(record.spec.fact):
+            self.see(now, record, record.epoch)
+
     def _invite(self, now: Now, record: Record, agent: Session) -> None:
         """Ask an agent for its bid: what it has said of an earlier epoch is out of date."""
         agent.set_bid(record.task, Bid(now.instant, None))

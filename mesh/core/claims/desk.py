@@ -17,6 +17,7 @@ from mesh.core.claims.dependencies import Dependents
 from mesh.core.claims.dominance import counts, dominating_ids, outraced, pushed_off
 from mesh.core.claims.ending import Ending
 from mesh.core.claims.exchanging import Exchanging
+from mesh.core.claims.facts import Progress
 from mesh.core.claims.fencing import fence_view
 from mesh.core.claims.garbage import Garbage
 from mesh.core.claims.ledger import DeskParts, Ledger, Liveness, TaskGossip, wall_ms
@@ -81,8 +82,12 @@ class Desk:
         self._ledger = Ledger(parts)
         self._limits = Limits(self._ledger)
         self._payloads = Payloads(self._ledger)
-        auctions = Auctions(self._ledger)
-        openings = Openings(self._ledger, self._limits, auctions, self._payloads)
+        self._auctions = Auctions(self._ledger)
+        openings = Openings(self._ledger, self._limits, self._auctions, self._payloads)
+        self.handle_reconciled = self._ledger.resting.note
+        """A fact about a task comes by reconciliation, and others about it may follow."""
+        self.handle_bid = self._auctions.hear
+        """A claim on a task came as it was made, and not by reconciliation."""
         self._claiming = Claiming(self._ledger, openings)
         self._writing = Writing(self._ledger)
         self._burying = Burying(self._ledger, openings)
@@ -95,7 +100,7 @@ class Desk:
         self._ledger.forgetters += [
             self._dependents.forget,
             self._ending.forget,
-            auctions.forget,
+            self._auctions.forget,
             self._limits.forget,
             self._payloads.forget,
             self._writing.submitting.forget,
@@ -123,9 +128,7 @@ class Desk:
         for task in self._parts.table.tasks():
             self._show(now, self._ledger.known(task), silent=True)
             self._ledger.changed[task] = None
-        if self._parts.liveness.alive():
-            open_here = [t for t in self._ledger.changed if not self._ledger.known(t).is_over]
-            self._ledger.resting.begin(now, open_here)
+        self._ledger.rest_at_start(now)
         stale = self._ledger.requests.start(now)
         if stale:
             self._parts.outbox.commit(*stale)
@@ -181,8 +184,8 @@ class Desk:
             self._ledger.count("dominating_replies")
             self._parts.gossip.tell(now, relay, Family.TASKS, ids)
             return
-        if not counts(self._parts.table, verified):
-            # It speaks of a claim that is still to come.
+        if isinstance(verified.fact, Progress) and not counts(self._parts.table, verified):
+            # It speaks of a claim that is still to come. (Claims without their task do no harm.)
             self._ledger.resting.note(now, verified.fact.task)
         beaten = outraced(self._parts.table, verified)
         if beaten is not None and beaten[0] in self._parts.liveness.alive():
@@ -191,10 +194,6 @@ class Desk:
         for node, facts in pushed_off(self._parts.table, verified):
             if node in self._parts.liveness.alive():
                 self._parts.gossip.tell(now, node, Family.TASKS, facts)
-
-    def handle_reconciled(self, now: Now, task: TaskId) -> None:
-        """A fact about a task comes by reconciliation, and others about it may follow."""
-        self._ledger.resting.note(now, task)
 
     def handle_changed(self, now: Now, tasks: Iterable[TaskId]) -> None:
         """The records of these tasks may have changed."""

@@ -273,6 +273,12 @@ class Ledger:
         except RemoteError as full:
             raise table_full(full) from None
 
+    def rest_at_start(self, now: Now) -> None:
+        """Leave alone for a while what is remembered as not over, if there are others to ask."""
+        if self.parts.liveness.alive():
+            tasks = self.parts.table.tasks()
+            self.resting.begin(now, [task for task in tasks if not self.known(task).is_over])
+
     def mark(self, tasks: Iterable[TaskId]) -> None:
         """Have a second look at these tasks before the turn ends."""
         self.changed.update(dict.fromkeys(tasks))

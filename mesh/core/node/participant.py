@@ -15,7 +15,7 @@ from mesh.core.claims.dominance import (
     owner_ids,
 )
 from mesh.core.claims.exchange_facts import EXCHANGE_CONTEXTS
-from mesh.core.claims.facts import CLAIM_CONTEXTS, Evidence, TaskFact
+from mesh.core.claims.facts import CLAIM_CONTEXTS, Claim, Evidence, TaskFact
 from mesh.core.claims.forgotten import FORGET_CONTEXTS
 from mesh.core.claims.table import Table
 from mesh.core.effects import Effect
@@ -145,6 +145,8 @@ class Participant:
             raise
         if self.gossip.is_reconciling:
             self.desk.handle_reconciled(now, verified.fact.task)
+        elif isinstance(verified.fact, Claim):
+            self.desk.handle_bid(now, verified.fact.task)
         self.desk.handle_fact(now, verified, relay)
         self.desk.handle_changed(now, changed)
         # It may have been needless, or the last that was awaited before all of it could go.

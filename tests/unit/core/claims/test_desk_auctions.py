@@ -283,6 +283,41 @@ def test_who_hears_late_of_an_auction_does_not_rob_a_winner() -> None:
     assert world[1].view(task)["owner"]["name"] == "a"
 
 
+@pytest.mark.parametrize("by_itself", [True, False])
+def test_a_first_bid_that_comes_by_itself_opens_the_bidding_on_a_task_that_rests(
+    by_itself: bool,
+) -> None:
+    world = World(count=2)
+    world.run(3.0)
+    world.parted = {1: 1}
+    task = world[0].submit(allocation="auction", bid_window_s=2.0)
+    id_ = task_of(world[0], task)
+    bidder(world[0], 5)
+    facts = {type(fact.fact).__name__: fact for fact in world[0].gossip.held.values()}
+    world.parted = {}
+    late = bidder(world[1], 9, wait_s=4.0)
+    world[1].turn(lambda now: world[1].desk.handle_reconciled(now, id_))
+    world[1].receive((facts["Spec"],), world[0], None)
+    world[1].receive((facts["Claim"],), world[0], None)
+    if by_itself:
+        for _ in range(2):
+            world[1].turn(lambda now: world[1].desk.handle_bid(now, id_))
+    world[1].turn(lambda now: world[1].desk.handle_changed(now, [id_]))
+    world.run(6.0)
+    assert isinstance(world[1].replies[late], ReplyError) is not by_itself
+    assert world[0].view(task)["owner"]["name"] == ("b" if by_itself else "a")
+
+
+def test_a_claim_on_what_is_not_auctioned_opens_no_bidding() -> None:
+    world = World(count=2)
+    task = world[0].submit()
+    id_ = task_of(world[0], task)
+    world[0].claim(task)
+    world.run(0.5)
+    world[1].turn(lambda now: world[1].desk.handle_bid(now, id_))
+    assert not world[1].said("task.auction")
+
+
 def claims_next_scored(place: Place, score: int) -> ReplyError:
     key = bidder(place, score)
     place.world.run(3.0)
