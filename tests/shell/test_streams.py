@@ -1,6 +1,7 @@
 """TCP streams over the loopback: order, bounds, and every way to end."""
 
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,7 +16,7 @@ from mesh.core.instants import Instant
 from mesh.daemon import streams as streams_module
 from mesh.daemon.inbox import Inbox
 from mesh.daemon.sockets import Sockets, bind_sockets
-from mesh.daemon.streams import StreamBounds, Streams
+from mesh.daemon.streams import Channel, StreamBounds, Streams
 
 LOCAL = Address("127.0.0.1", 0)
 MIB = 1024 * 1024
@@ -80,6 +81,22 @@ async def connected(one: End, two: End, stream: StreamId = ONE) -> StreamId:
     assert not accepted.dialled
     assert accepted.stream % 2 == 0
     return accepted.stream
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the option")
+async def test_streams_over_a_cut_network_end_soon(
+    ends: tuple[End, End], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unheard_ms, read = [], Streams._read
+
+    async def watched(self: Streams, channel: Channel, stream: trio.SocketStream) -> None:
+        unheard_ms.append(stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
+        await read(self, channel, stream)
+
+    monkeypatch.setattr(Streams, "_read", watched)
+    await connected(*ends)
+    await trio.testing.wait_all_tasks_blocked()
+    assert unheard_ms == [5000, 5000], "whoever dialled, and whoever accepted"
 
 
 async def test_bytes_go_both_ways_in_order(ends: tuple[End, End]) -> None:
