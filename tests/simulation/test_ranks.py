@@ -2,9 +2,11 @@
 
 import pytest
 
+from mesh.core.claims.forgotten import Forget
 from mesh.core.commands import Command
 from mesh.core.crypto.suite import SigningKey
 from mesh.core.effects import Json
+from mesh.core.trust import trust as trust_module
 from mesh.core.trust.ranks import ADMINS_MAX
 from mesh.core.trust.records import Admin
 from mesh.core.trust_commands import (
@@ -20,7 +22,7 @@ from mesh.core.trust_commands import (
 )
 from mesh.sim.population import Population
 from mesh.sim.scenario import Mesh, Refused, mesh_of
-from tests.simulation.hunting import member_at, node_at
+from tests.simulation.hunting import Liar, member_at, node_at
 
 
 def a_mesh() -> Mesh:
@@ -162,3 +164,45 @@ def test_the_root_goes_back_on_a_disk() -> None:
     mesh.restart("b")
     mesh.run(s=3)
     assert tell(mesh, "b", RootExport()) == kept
+
+
+def test_a_removal_for_which_there_is_no_room_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mesh = a_mesh()
+    mesh["e"].submit("kept")
+    mesh.run(s=1)
+    member = member_at(mesh, "a")
+    before = member.trust.records()
+    with monkeypatch.context() as patch:
+        patch.setattr(trust_module, "REVOCATIONS_MAX", 0)
+        assert refused(mesh, "a", TrustRemove("e")) == "trust_full"
+    assert member.trust.records() == before, "no page either, of which nobody else would hear"
+    tell(mesh, "a", TrustRemove("e"))
+    mesh.run_until(lambda: "e" not in mesh["b"].members(), 10)
+    mesh.run_until(mesh.converged, 40)
+
+
+def test_the_words_of_an_admin_whom_the_new_root_does_not_list_count_no_more_after_a_restart() -> (
+    None
+):
+    mesh = a_mesh()
+    root = str(tell(mesh, "a", RootExport())["root"])
+    mesh.partition(["b", "e"], mesh.rest("b", "e"))
+    mesh.run(s=5)
+    tell(mesh, "b", TrustPromote(node="e", root=root))
+    mesh.run(s=1)
+    creator, liar = member_at(mesh, "d"), Liar(mesh, "e")
+    key = liar.member.author.public_key
+    liar.say_to("b", liar.sign(Forget(creator.author.id, creator.boot, (1, 1))))
+    black = member_at(mesh, "b").table.forgotten
+    assert black.facts(creator.author.id), "an admin has said so"
+    mesh.kill("e")
+    tell(mesh, "a", TrustRotate())
+    mesh.repair()
+    mesh.run(s=20)
+    assert not member_at(mesh, "b").trust.is_admin(key), "the rotation does not list that"
+    assert not black.facts(creator.author.id)
+    mesh.restart("b")
+    mesh.run(s=5)
+    assert not member_at(mesh, "b").table.forgotten.facts(creator.author.id)

@@ -1,5 +1,6 @@
 """How a participant is put together, and how it gets back what it knew before."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import count
@@ -141,20 +142,29 @@ def _desk(setup: NodeSetup, participant: Participant) -> Desk:
 
 def restore(participant: Participant, rows: Rows, now: Now) -> None:
     """Take back facts, tickets, handles and answers; what does not verify is left out, counted."""
-    held = list(_decoded(participant, rows.get(ROW_KIND, {}).values()))
-    for family, signed in sorted(held, key=_place):
-        try:
-            _restore_fact(participant, now, family, signed)
-        except RemoteError as error:
-            participant.refuse(error)
-            participant.transport.count("refused_on_load")
+    held = sorted(_decoded(participant, rows.get(ROW_KIND, {}).values()), key=_place)
+    behind = bisect_left(held, len(_PLACES), key=_place)
+    _restore_facts(participant, now, held[:behind])
+    # Before the facts: who was an admin, and by what words, is final then.
     participant.trust.accept_sheets(rows.get(SHEET_ROW, {}).values())
+    _restore_facts(participant, now, held[behind:])
     for record in participant.trust.records():
         participant.gossip.restore(Family.MEMBERS, record)
     participant.desk.restore(rows)
     participant.removals.apply(now)
     participant.removals.judge_to_the_end(now)
     participant.sheets.want(now.instant)
+
+
+def _restore_facts(
+    participant: Participant, now: Now, held: Iterable[tuple[Family, SignedFact]]
+) -> None:
+    for family, signed in held:
+        try:
+            _restore_fact(participant, now, family, signed)
+        except RemoteError as error:
+            participant.refuse(error)
+            participant.transport.count("refused_on_load")
 
 
 _PLACES = {context: place for place, context in enumerate(TRUST_CONTEXTS)}

@@ -199,14 +199,15 @@ class Authority:
         return own
 
     def _publish(self, now: Now, records: Sequence[Verified[Any]]) -> None:
-        """Let records count here and everywhere; raises LocalError when one finds no room."""
+        """Let records count here and everywhere; raises LocalError unless all find room."""
+        try:
+            self.participant.trust.check_room(records)
+        except RemoteError as full:
+            raise LocalError(
+                "trust_full", f"no room for this record: {full.detail}", "see `mesh status`"
+            ) from None
         for record in records:
-            try:
-                self.participant.trust.accept(record)
-            except RemoteError as full:
-                raise LocalError(
-                    "trust_full", f"no room for this record: {full.detail}", "see `mesh status`"
-                ) from None
+            self.participant.trust.accept(record)
         self.participant.gossip.publish(now, Family.MEMBERS, records)
 
     # ---- removing

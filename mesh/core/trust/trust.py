@@ -173,7 +173,9 @@ class Trust:
 
     def _keep(self, verified: Verified[Any]) -> None:
         fact, held, id_ = verified.fact, self._records, verified.id
-        self._check_room(verified)
+        said = type(fact), verified.signed.author
+        self._check_caps(*said, 1, is_root=said[1] in self._roots)
+        self._said[said] = self._said.get(said, 0) + 1
         if isinstance(fact, Certificate):
             self._certificates[id_] = verified
             self._by_key.setdefault(fact.key, {})[id_] = verified
@@ -197,19 +199,27 @@ class Trust:
         if isinstance(fact, Genesis | Rotation):
             self._roots = self.ranks.roots
 
-    def _check_room(self, verified: Verified[Any]) -> None:
-        """Raise RemoteError(OVER_CAP) when a record finds no room; else count it."""
-        kind = type(verified.fact)
+    def check_room(self, records: Iterable[Verified[Any]]) -> None:
+        """Raise RemoteError(OVER_CAP) unless all these records of one author find room."""
+        said: dict[tuple[type[Any], PublicKey], int] = {}
+        for verified in records:
+            if not self._holds(verified):
+                key = type(verified.fact), verified.signed.author
+                said[key] = said.get(key, 0) + 1
+        for (kind, author), count in said.items():
+            is_root = author in self._roots or (Rotation, author) in said
+            self._check_caps(kind, author, count, is_root=is_root)
+
+    def _check_caps(
+        self, kind: type[Any], author: PublicKey, count: int, *, is_root: bool
+    ) -> None:
         for name, size, cap in self.table_sizes():
-            if name == _TABLES.get(kind) and size >= cap:
+            if name == _TABLES.get(kind) and size + count > cap:
                 raise RemoteError(Refusal.OVER_CAP, f"more than {cap} of {name}")
-        author = verified.signed.author
-        said = self._said.get((kind, author), 0)
-        if kind in _SHARED and author not in self._roots:
+        if kind in _SHARED and not is_root:
             cap = _SHARED[kind] // SHARE_OF_ONE_AUTHOR
-            if said >= cap:
+            if self._said.get((kind, author), 0) + count > cap:
                 raise RemoteError(Refusal.OVER_CAP, f"more than {cap} {kind.CONTEXT} of one admin")
-        self._said[kind, author] = said + 1
 
     def _set_aside(self, verified: Verified[Any]) -> None:
         if verified.id not in self._pending and len(self._pending) >= PENDING_MAX:
