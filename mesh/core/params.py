@@ -167,7 +167,9 @@ class ClaimParams:
     facts_per_author_max: int = tunable(
         100_000, 100, 10_000_000, "facts kept of one author, 1.6 KB each: 22,500 tasks done alone"
     )
-    held_back_max: int = tunable(64, 1, 4096, "facts of one author waiting for what they cite")
+    held_back_max: int = tunable(
+        64, 1, 4096, "facts of one author waiting for the spec or claim that they are about"
+    )
     task_facts_per_author_max: int = tunable(
         512, 8, 100_000, "facts of one author about one task: some hundred claims with their ends"
     )

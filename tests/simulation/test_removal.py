@@ -401,3 +401,78 @@ def test_with_discard_the_work_of_others_stands(meshes: MeshOf) -> None:
     for label in ("orphan", "failed", "done"):
         assert is_state(mesh, label, TaskState.COMPLETED), "others have done that"
     assert mesh["a"].view("gone") is None
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+def test_what_others_did_out_of_sight_goes_with_the_tasks_of_a_removed_node(
+    meshes: MeshOf, keyed: bool
+) -> None:
+    usual = params_for("lan")
+    params = replace(usual, claims=replace(usual.claims, held_back_max=3))
+    mesh = meshes(4, params=params)
+    mesh.world.observers.clear()  # a completed task is gone: S6 does not hold, as asked
+    mesh.partition(["a", "c"], ["b", "d"])
+    mesh.run(s=10)
+    labels = [f"t{number}" for number in range(params.claims.held_back_max + 2)]
+    for label in labels:
+        mesh["d"].submit(label, TaskSubmit("build", dedupe=label if keyed else None))
+        mesh.run(s=0.5)
+        mesh["b"].claim(label)
+        mesh["b"].complete(label)
+    begun = mesh["d"].submit("begun", TaskSubmit("build", dedupe="begun" if keyed else None))
+    mesh.run(s=0.5)
+    mesh["b"].claim("begun")
+    mesh["b"].start("begun")
+    remove(mesh, "d")
+    mesh.repair()
+    mesh.run_until(lambda: knows_no(mesh, "d"), 60)
+    mesh.run_until(mesh.converged, 60)
+    for restarts in (False, True):
+        if restarts:
+            mesh.restart("a", "b", "c")
+            mesh.run(s=5)
+            mesh.run_until(mesh.converged, 30)
+        assert all(person.view(label) is None for label in labels for person in mesh.running())
+        held = [member_at(mesh, name).table for name in "abc"]
+        assert all(not table.waiting() and not len(table) for table in held), begun
+    assert mesh["b"].was_told("task.lost")
+
+
+def test_whoever_joined_a_task_keeps_it_when_its_submitter_is_removed(meshes: MeshOf) -> None:
+    mesh = meshes(4)
+    wish = TaskSubmit("build", dedupe="key")
+    mesh["d"].submit("keyed", wish)
+    mesh.run(s=1)
+    assert mesh["b"].tell(wish).result["joined"]
+    mesh.kill("d")
+    remove(mesh, "d", discard=True)
+    mesh.run(s=1)
+    mesh.run_until(mesh.converged, 10)
+    assert is_state(mesh, "keyed", TaskState.SUBMITTED), "b was told that it is submitted"
+    assert mesh["c"].claim_next("build", wait_s=5).text("task") == mesh.known("keyed")
+
+
+def test_claims_upon_unheard_failures_of_a_removed_node_are_the_same_everywhere(
+    meshes: MeshOf,
+) -> None:
+    usual = params_for("lan")
+    params = replace(usual, claims=replace(usual.claims, held_back_max=3))
+    mesh = meshes(4, params=params)
+    mesh.world.observers.clear()  # a completed task is open again: S6 does not hold, as asked
+    mesh.partition(["a", "c"], ["b", "d"])
+    mesh.run(s=10)
+    labels = [f"t{number}" for number in range(params.claims.held_back_max + 2)]
+    for label in labels:
+        mesh["b"].submit(label, TaskSubmit("build", backoff_s=0.1))
+        mesh.run(s=0.5)
+        mesh["d"].claim(label)
+        mesh["d"].fail(label)
+        mesh["b"].claim(label, wait_s=5)
+        mesh["b"].complete(label)
+    remove(mesh, "d")
+    mesh.repair()
+    mesh.run_until(lambda: knows_no(mesh, "d"), 60)
+    mesh.run_until(mesh.converged, 60)
+    assert all(is_state(mesh, label, TaskState.SUBMITTED) for label in labels), "as documented"
+    mesh["c"].claim("t0")
+    mesh.run_until(lambda: mesh.everyone_agrees("t0", holder="c"), 10)

@@ -442,7 +442,7 @@ class Desk:
         self._payloads.fetch(now)
 
     def _look_at(self, now: Now, task: TaskId) -> None:
-        ledger, record = self._ledger, self._parts.table.record(task)
+        ledger, record = self._ledger, self._writing.submitting.look_up(now, task)
         if record is None:
             self.garbage.note_gone(now, task)
             return

@@ -15,6 +15,7 @@ from mesh.core.claims.facts import (
     shared_kind,
 )
 from mesh.core.claims.ledger import Ledger, wall_ms
+from mesh.core.claims.record import Record
 from mesh.core.claims.texts import entered_base64, entered_bytes, entered_ms, entered_text
 from mesh.core.commands import TaskSubmit
 from mesh.core.errors import LocalError
@@ -27,6 +28,8 @@ WALL_S_MAX = 253_402_300_799.0
 """The end of the year 9999."""
 TEXT_BYTES_MAX = 64
 TAG_BYTES_MAX = 32
+DRAFTS_MAX = 1024
+"""Specs kept of tasks that others have submitted first."""
 POLICIES = {"cancel": ParentPolicy.CANCEL, "run": ParentPolicy.RUN, "wait": ParentPolicy.WAIT}
 ALLOCATIONS = {
     "pull": Allocation.PULL,
@@ -43,6 +46,8 @@ class Submitting:
     _last_number: int = 0
     _joined: dict[TaskId, None] = field(default_factory=dict)
     """Tasks of others that were submitted here again, under the same key."""
+    _drafts: dict[TaskId, Spec] = field(default_factory=dict)
+    """What was asked for when joining them, should they go with whoever submitted them first."""
 
     def draft(self, now: Now, command: TaskSubmit) -> Spec:
         """Return the spec that a client asks for; raises LocalError for what cannot be."""
@@ -99,9 +104,12 @@ class Submitting:
         """Whether the key of a draft stands for a task that is finished and forgotten."""
         return spec.dedupe is not None and spec.task in self.ledger.parts.table.forgotten
 
-    def note_joined(self, task: TaskId) -> None:
+    def note_joined(self, draft: Spec) -> None:
         """A task that was there already is submitted here as well."""
-        self._joined[task] = None
+        self._joined[draft.task] = None
+        self._drafts[draft.task] = draft
+        if len(self._drafts) > DRAFTS_MAX:
+            del self._drafts[next(iter(self._drafts))]
 
     def has_joined(self, task: TaskId) -> bool:
         """Whether a client of this node has submitted a task that was there already."""
@@ -110,6 +118,23 @@ class Submitting:
     def forget(self, task: TaskId) -> None:
         """A task is let go of."""
         self._joined.pop(task, None)
+        self._drafts.pop(task, None)
+
+    def look_up(self, now: Now, task: TaskId) -> Record | None:
+        """Return the record of a task; one that this node has joined, it submits when that goes.
+
+        Whoever submitted it first was removed. A client here was told that it is submitted.
+        """
+        table = self.ledger.parts.table
+        record = table.record(task)
+        draft = None if record is not None and record.spec else self._drafts.pop(task, None)
+        if draft is None:
+            return record
+        try:
+            self.ledger.publish(now, [draft])
+        except LocalError:
+            self.ledger.count("joined_without_room")
+        return table.record(task)
 
     def count(self) -> None:
         """A draft was published: its number is used up."""

@@ -14,7 +14,7 @@ from mesh.core.claims.held_back import HeldBack
 from mesh.core.claims.pruning import superseded
 from mesh.core.claims.record import Record, derive, history
 from mesh.core.claims.rules import check_fact
-from mesh.core.claims.task_facts import TaskFacts
+from mesh.core.claims.task_facts import TaskFacts, ground_of
 from mesh.core.errors import Refusal, RemoteError
 from mesh.core.identity import FactId, MeshId, NodeId, TaskId
 from mesh.core.params import ClaimParams
@@ -47,7 +47,7 @@ class Table:
     """All tasks that one node knows of.
 
     Bounds: `tasks_max` tasks and as many pieces of evidence, `facts_per_author_max` facts of one
-    author in all and `held_back_max` of them waiting for what they cite,
+    author in all and `held_back_max` of them waiting for what they are about,
     `task_facts_per_author_max` about one task and `claims_per_epoch_max` claims in one epoch.
     Beyond a bound the newest is refused. What one author may say it has reached first in its own
     table, so an honest author is refused by itself and never by half of the mesh.
@@ -221,6 +221,10 @@ class Table:
         entry = self._entries.get(verified.fact.task)
         return entry is not None and verified.id in entry.facts
 
+    def waiting(self) -> tuple[Verified[Any], ...]:
+        """Return the facts that wait for what they cite."""
+        return self._held_back.all()
+
     def superseded(self, task: TaskId) -> list[Verified[Progress]]:
         """Return what is held about a task and need not be."""
         entry = self._entries.get(task)
@@ -272,7 +276,7 @@ class Table:
         self._check_room(verified, entry.facts)
         missing = entry.facts.missing(verified, self._evidence)
         if missing:
-            if bounded:
+            if bounded and ground_of(verified.fact) in missing:
                 self._held_back.check_room(author)
             self._held_back.hold(verified, missing)
         self._entries[task] = entry
@@ -316,8 +320,9 @@ class Table:
             lacking = entry.facts.missing(waiter, self._evidence)
             if cited in lacking:
                 continue
-            if not lacking:
-                self._held_back.release(waiter)
+            self._held_back.release(waiter)
+            if lacking:
+                self._held_back.hold(waiter, lacking)
             self._mark(entry)
             touched[entry.facts.task] = None
         return tuple(touched)

@@ -12,12 +12,25 @@ from mesh.core.claims.facts import (
     Progress,
     Result,
     Spec,
+    TaskFact,
 )
 from mesh.core.identity import FactId, NodeId, TaskId
 from mesh.core.wire.envelope import Verified
 
 ClaimFact = Progress | Attempt | Result
 """What the author of a claim says about it."""
+
+
+def ground_of(fact: TaskFact) -> FactId | None:
+    """Return the fact about the same task without which another one means nothing."""
+    if isinstance(fact, Spec):
+        return None
+    if isinstance(fact, ClaimFact):
+        return fact.claim
+    if isinstance(fact, ExchangeFact):
+        return fact.cited
+    assert isinstance(fact, Claim | Cancel)
+    return fact.spec
 
 
 class TaskFacts:
@@ -82,14 +95,8 @@ class TaskFacts:
         fact, held = verified.fact, self._held
         if isinstance(fact, Claim):
             return self._missing_of_claim(fact, evidence)
-        if isinstance(fact, Spec):
-            return []
-        if isinstance(fact, ClaimFact):
-            return [] if fact.claim in held else [fact.claim]
-        if isinstance(fact, ExchangeFact):
-            return [] if fact.cited in held else [fact.cited]
-        assert isinstance(fact, Cancel)
-        return [] if fact.spec in held else [fact.spec]
+        ground = ground_of(fact)
+        return [] if ground is None or ground in held else [ground]
 
     def _missing_of_claim(self, fact: Claim, evidence: Mapping[FactId, Evidence]) -> list[FactId]:
         held = self._held

@@ -106,7 +106,7 @@ class Writing:
     def _join(self, now: Now, asker: Asker, command: TaskSubmit, spec: Spec) -> None:
         """Answer with the task that stands under the same key already."""
         self.ledger.count("deduplicated")
-        self.submitting.note_joined(spec.task)
+        self.submitting.note_joined(spec)
         held = self.ledger.known(spec.task)
         body: dict[str, Json] = {
             "task": task_text(spec.task),

@@ -137,6 +137,9 @@ class Participant:
 
     def _accept_task(self, now: Now, verified: Verified[TaskFact], relay: NodeId) -> bool:
         self.table.check(verified)
+        is_forgotten = verified.fact.task in self.table.forgotten
+        if not is_forgotten and not self.removals.has_ground(verified):
+            raise RemoteError(Refusal.FORGOTTEN, "a word about what went with a removed node")
         try:
             changed = self.table.add(verified)
         except RemoteError as refused:

@@ -12,7 +12,9 @@ from itertools import chain
 from typing import Any
 
 from mesh.core.claims.facts import TaskFact
+from mesh.core.claims.rules import CREATOR_BYTES
 from mesh.core.claims.table import Table
+from mesh.core.claims.task_facts import ground_of
 from mesh.core.effects import Row
 from mesh.core.evidence import EVERY_BOOT
 from mesh.core.gossip.gossip import Family, Gossip
@@ -33,6 +35,7 @@ TURN_COST = 8000
 """Facts looked at in one turn: some ten milliseconds, with which no probe is late."""
 DROP_COST = 20
 """What dropping a fact counts for beyond looking at it."""
+DROPS_AT_ONCE = TURN_COST // DROP_COST
 TASKS_AT_ONCE = 500
 PAUSE_S = 0.001
 
@@ -76,6 +79,20 @@ class Removals:
         if family is Family.MEMBERS:
             return self.trust.is_member(author)
         return self.trust.counts(author, verified.id, is_new=is_new)
+
+    def has_ground(self, verified: Verified[Any]) -> bool:
+        """Whether a word about a task rests on something that is held, or may wait for it.
+
+        The spec of somebody who takes part no more comes only if it is listed. Whatever rests on
+        another one would wait for ever, and use up the room of its honest author. So about such
+        tasks nothing waits: once its ground is here, a word is offered again. The id of a task
+        with a dedupe key does not say whose it is.
+        """
+        ground = ground_of(verified.fact)
+        if ground is None or self.gossip.holds(Family.TASKS, ground):
+            return True
+        creator = self.trust.public_key(NodeId(verified.fact.task[:CREATOR_BYTES]))
+        return not self.trust.revoked() if creator is None else self.trust.is_member(creator)
 
     def apply(self, now: Now) -> bool:
         """Cut off whoever takes part no more; whether everything is to be judged again.
@@ -143,6 +160,7 @@ class Removals:
             tasks = list(self.table.tasks())
             for start in range(0, len(tasks), TASKS_AT_ONCE):
                 yield self.table.withdraw_evidence(evidence, tasks[start : start + TASKS_AT_ONCE])
+        yield from self._drop_groundless(evidence)
         if self._judged is not self.trust.ranks:
             self._judged = self.trust.ranks
             ranked = self.table.with_cancels()
@@ -164,6 +182,15 @@ class Removals:
                 yield self._withdraw(family, gone, evidence)
                 gone, cost = [], 0
         yield self._withdraw(family, gone, evidence)
+
+    def _drop_groundless(self, evidence: dict[FactId, None]) -> Iterator[list[TaskId]]:
+        """Drop what waits for nothing that could come; then what rests on that waits as well."""
+        while gone := [word for word in self.table.waiting() if not self.has_ground(word)]:
+            for start in range(0, len(gone), DROPS_AT_ONCE):
+                some = gone[start : start + DROPS_AT_ONCE]
+                for verified in some:
+                    self.gossip.drop(Family.TASKS, verified.id)
+                yield self._withdraw(Family.TASKS, some, evidence)
 
     def _withdraw(
         self, family: Family, gone: Sequence[Verified[Any]], evidence: dict[FactId, None]

@@ -35,6 +35,16 @@ def test_release_makes_room_again() -> None:
     assert held.waiters(SPEC.id) == ()
 
 
+def test_what_lacks_only_the_reasons_of_its_epoch_is_not_counted() -> None:
+    held = HeldBack(1)
+    for claim in (CLAIM, SECOND):
+        held.hold(claim, [ANN.spec(2).id])
+    held.check_room(BOB.id)
+    assert held.all() == (CLAIM, SECOND)
+    held.release(CLAIM)
+    assert held.waiters(ANN.spec(2).id) == (SECOND,)
+
+
 def test_an_id_that_is_cited_twice_is_one_to_wait_for() -> None:
     held = HeldBack(1)
     held.hold(CLAIM, [SPEC.id, SPEC.id])
