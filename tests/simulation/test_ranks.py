@@ -1,9 +1,12 @@
 """Ranks at work: admins made and ended, the root replaced, its keys on paper."""
 
+from dataclasses import replace
+
 import pytest
 
 from mesh.core.claims.forgotten import Forget
 from mesh.core.commands import Command
+from mesh.core.crypto.keys import fingerprint
 from mesh.core.crypto.suite import SigningKey
 from mesh.core.effects import Json
 from mesh.core.trust import trust as trust_module
@@ -206,3 +209,17 @@ def test_the_words_of_an_admin_whom_the_new_root_does_not_list_count_no_more_aft
     mesh.restart("b")
     mesh.run(s=5)
     assert not member_at(mesh, "b").table.forgotten.facts(creator.author.id)
+
+
+@pytest.mark.parametrize("start", [False, True])
+def test_nobody_is_taken_for_another_by_calling_itself_so(start: bool) -> None:
+    mesh = a_mesh()
+    own, meant = member_at(mesh, "e").membership._own, member_at(mesh, "d").author
+    said = meant.id.hex()[:8] if start else fingerprint(meant.public_key)
+    own.fact = replace(own.fact, name=said)
+    mesh["e"].attach("build")  # its next presence says so
+    mesh.run_until(lambda: said in mesh["a"].members(), 10)
+    assert refused(mesh, "a", TrustPromote(node=said)) == "ambiguous"
+    tell(mesh, "a", TrustPromote(node=meant.public_key.hex()))
+    assert member_is_admin(mesh, "a", "d")
+    assert not member_is_admin(mesh, "a", "e")

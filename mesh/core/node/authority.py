@@ -157,10 +157,10 @@ class Authority:
         """Return the key of the node that people call so; raises LocalError.
 
         By name or the start of an id for whoever is known here, and for anybody by fingerprint or
-        public key. A start has some digits: what is done under it is done for ever.
+        public key. A start has some digits: what is done under it is done for ever. Whoever calls
+        itself by the id of another is not taken for it.
         """
-        named = self._named(now, node)
-        known = named or dict.fromkeys(self._candidates(now, node))
+        known = self._named(now, node) | dict.fromkeys(self._candidates(now, node))
         if len(known) > 1:
             raise LocalError("ambiguous", f"{len(known)} nodes match {node}", "give more of the id")
         if not known:

@@ -219,7 +219,8 @@ class TicketBook:
         [ticket] = found
         entry = self._entries[ticket]
         expires_s = min(entry.expires_s, max(0, int(now.wall)))
-        self._entries[ticket] = replace(entry, expires_s=expires_s)
+        # No uses either: a clock that is put back would make it good again.
+        self._entries[ticket] = replace(entry, expires_s=expires_s, uses_left=0)
         return ticket, self.row(ticket)
 
     def forget_expired(self, wall: WallTime) -> tuple[Row, ...]:

@@ -225,6 +225,15 @@ def test_a_ticket_ends_to_the_second() -> None:
     assert tickets.row(ticket.id) == before
 
 
+def test_a_ticket_that_was_revoked_lets_nobody_in_when_the_clock_is_put_back() -> None:
+    tickets = book()
+    ticket = issue(tickets, uses=9).ticket
+    tickets.spend(ticket.id, KEYS[0], WALL)
+    tickets.revoke(NOW, ticket.id.hex())
+    assert refusal_of(tickets, ticket.id, KEYS[1], WALL) is Refusal.EXPIRED
+    assert refusal_of(tickets, ticket.id, KEYS[1], WallTime(WALL - 60)) is Refusal.TICKET_USED
+
+
 def test_a_ticket_that_is_not_in_the_book_is_unknown() -> None:
     assert refusal_of(book(), ticket_id(b"x" * 16), KEYS[0], WALL) is Refusal.TICKET_UNKNOWN
 
