@@ -308,7 +308,7 @@ class Blobs:
         asker, fetch = self._puts.pop(blob, None), self.fetching.fetches.get(blob)
         if asker is not None:
             self._reply(asker, self._view(blob))
-            self._fetch_rest(now, blob, volume.size)
+            self._fetch_rest(now, blob)
         elif fetch is not None:
             self.fetching.go_on(now.instant, fetch, have)
             if fetch.source is None and have >= fetch.received:
@@ -316,8 +316,11 @@ class Blobs:
             if have // PART_BYTES_MAX % TOLD_PARTS == 0:
                 self.outbox.notify("blob", self._view(blob))
 
-    def _fetch_rest(self, now: Now, blob: BlobId, size: int) -> None:
-        """A client that puts in what others want may stop half-way: then it is fetched."""
+    def _fetch_rest(self, now: Now, blob: BlobId) -> None:
+        """A client that puts in what others want may stop half-way, or fail: then it is fetched."""
+        size = self.shelf.volumes[blob].size
+        if size is None or blob in self.fetching.fetches:
+            return
         if self.shelf.tasks(blob) or any(wanted == blob for wanted, _ in self._waits.values()):
             self.fetching.begin(blob, size, ())
             self.fetching.fetches[blob].due = later(now.instant, self.params.patience_s)
@@ -339,6 +342,7 @@ class Blobs:
             self.count("blobs_wrong")
             self.outbox.put(DropBlob(blob))
             self.fetching.handle_wrong(now.instant, blob)
+            self._fetch_rest(now, blob)
         error = None if whole else blob_wrong()
         self._note_kept(blob, error)
         if asker is not None and error is None:
@@ -397,6 +401,7 @@ class Blobs:
             if fetch is not None:
                 fetch.received = fetch.asked = 0
                 self.fetching.rest(now.instant, fetch)
+            self._fetch_rest(now, blob)
 
     # --- time
 

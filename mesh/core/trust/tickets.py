@@ -239,8 +239,11 @@ class TicketBook:
         return None if entry is None else entry.psk
 
     def row(self, ticket: TicketId) -> Row:
-        """Return the row of a ticket as it is now."""
-        return Row(TICKET_ROW, ticket, self._entries[ticket].encode())
+        """Return the row of a ticket as it is now; raises RemoteError(TICKET_UNKNOWN)."""
+        entry = self._entries.get(ticket)
+        if entry is None:
+            raise RemoteError(Refusal.TICKET_UNKNOWN, ticket.hex())
+        return Row(TICKET_ROW, ticket, entry.encode())
 
     def check(self, ticket: TicketId, node_key: PublicKey, wall: WallTime) -> None:
         """Raise RemoteError (TICKET_UNKNOWN, EXPIRED, TICKET_USED) unless `spend` would work."""

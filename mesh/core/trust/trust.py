@@ -210,9 +210,7 @@ class Trust:
             is_root = author in self._roots or (Rotation, author) in said
             self._check_caps(kind, author, count, is_root=is_root)
 
-    def _check_caps(
-        self, kind: type[Any], author: PublicKey, count: int, *, is_root: bool
-    ) -> None:
+    def _check_caps(self, kind: type[Any], author: PublicKey, count: int, *, is_root: bool) -> None:
         for name, size, cap in self.table_sizes():
             if name == _TABLES.get(kind) and size + count > cap:
                 raise RemoteError(Refusal.OVER_CAP, f"more than {cap} of {name}")

@@ -307,3 +307,23 @@ def test_what_a_client_begins_to_put_in_and_others_want_is_fetched_when_it_stops
     assert yard.asks == 0, "it may go on by itself"
     yard.run(60.0)
     assert yard.blobs.has(name_of(data))
+
+
+@pytest.mark.parametrize("is_wrong", [False, True])
+def test_what_a_client_fails_to_put_in_and_a_task_wants_is_fetched(is_wrong: bool) -> None:
+    yard = Yard()
+    data = content(PART_BYTES_MAX)
+    blob = name_of(data)
+    yard.sources[blob] = A
+    yard.blobs.want(yard.now, task_of(1), (blob, len(data)), ())
+    put = BlobPut(blob.hex(), len(data), 0, b64encode(bytes(len(data))).decode())
+    yard.blobs.handle_command(yard.now, Asker(ClientId(1), 1), put)
+    yard.outbox.effects.clear()
+    if is_wrong:
+        yard.blobs.handle_disk(yard.now, BlobWritten(blob, len(data)))
+        yard.outbox.effects.clear()
+        yard.blobs.handle_disk(yard.now, BlobSealed(blob, False))
+    else:
+        yard.blobs.handle_disk(yard.now, BlobFailed(blob, "no space left on device"))
+    yard.run(60.0)
+    assert yard.blobs.has(blob)

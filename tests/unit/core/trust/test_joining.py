@@ -19,7 +19,7 @@ from mesh.core.trust.joining import JoinWish, Step
 from mesh.core.trust.ranks import ADMINS_MAX
 from mesh.core.trust.records import Admin, Certificate
 from mesh.core.trust.refusals import REFUSALS, refused
-from mesh.core.trust.tickets import TicketBook
+from mesh.core.trust.tickets import EXPIRED_KEEP_S, TicketBook
 from mesh.core.trust.trust import CERTIFICATES_MAX, SHARE_OF_ONE_AUTHOR
 from tests.unit.core.trust.stage import SUITE, WALL, Stage, public_key_of
 from tests.unit.core.trust.two_ends import (
@@ -340,3 +340,17 @@ def test_the_mesh_that_was_asked_for_by_id() -> None:
     assert run(joiner_of("b", wish), issuer.admitter()).joined is not None
     other = JoinWish("b", None, Stage(open_to_all=True, name="x").mesh)
     assert local_error_of(issuer, "b", other).name == "wrong_mesh"
+
+
+def test_a_ticket_that_is_forgotten_while_a_member_joins_again_is_unknown() -> None:
+    issuer = Issuer(Stage())
+    ticket = issuer.ticket()
+    join(issuer, "b", ticket)
+    joiner, admitter = joiner_of("b", wish_of("b", ticket)), issuer.admitter()
+    answer = admitter.feed(joiner.start().send)
+    request = joiner.feed(answer.send)
+    assert issuer.book.forget_expired(WallTime(ticket.expires_s + EXPIRED_KEEP_S))
+    refusal = admitter.feed(request.send)
+    with pytest.raises(LocalError) as refused:
+        joiner.feed(refusal.send)
+    assert refused.value.name == "ticket_unknown"
