@@ -440,14 +440,13 @@ class Admitter:
         facts: tuple[Verified[Any], ...] = tuple(
             parts.author.sign([Certificate(key, issued_s, expires_s)])
         )
-        trust.accept(facts[0])
-        row = parts.book.spend(ticket, key, parts.wall)
         few = len(trust.admins()) < ADMINS_WANTED and not trust.is_admin(key)
         if parts.root is not None and request.wants_admin and few:
-            (admin,) = parts.root.sign([Admin(key)])
-            trust.accept(admin)
-            facts += (admin,)
-        return (row,), facts
+            facts += tuple(parts.root.sign([Admin(key)]))
+        trust.check_room(facts)
+        for fact in facts:
+            trust.accept(fact)
+        return (parts.book.spend(ticket, key, parts.wall),), facts
 
     def _grant(self, newcomer: PublicKey) -> bytes:
         """Return the frame with the newcomer's chain, and as many contacts as fit with theirs.

@@ -8,6 +8,7 @@ import pytest
 from mesh.core.errors import LocalError, Refusal, RemoteError
 from mesh.core.identity import MeshId
 from mesh.core.instants import WallTime
+from mesh.core.trust import trust as trust_module
 from mesh.core.trust.exchange import (
     CONTACTS_MAX,
     FRAME_BYTES_MAX,
@@ -354,3 +355,17 @@ def test_a_ticket_that_is_forgotten_while_a_member_joins_again_is_unknown() -> N
     with pytest.raises(LocalError) as refused:
         joiner.feed(refusal.send)
     assert refused.value.name == "ticket_unknown"
+
+
+def test_a_join_for_which_there_is_no_room_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    issuer = Issuer(Stage())
+    ticket = issuer.ticket()
+    before = issuer.trust.records()
+    with monkeypatch.context() as patch:
+        patch.setattr(trust_module, "ADMIN_RECORDS_MAX", 1)
+        error = local_error_of(issuer, "b", wish_of("b", ticket, wants_admin=True))
+    assert error.name == "mesh_full"
+    assert issuer.trust.records() == before, "no certificate that is told to nobody"
+    assert issuer.trust.is_admin(join(issuer, "b", ticket, wants_admin=True).certificate.fact.key)
