@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import pytest
 
 from mesh.core.commands import Command, NodeStatus
-from mesh.core.effects import Json
+from mesh.core.crypto.keys import make_signing_key
+from mesh.core.effects import CloseStream, Json, SendStream, StreamId
 from mesh.core.identity import Address
+from mesh.core.instants import Now, WallTime, later
 from mesh.core.params import params_for
+from mesh.core.trust.joining import Joiner, JoinParts, JoinWish
 from mesh.core.trust_commands import (
     TrustAdmit,
     TrustDeny,
@@ -257,3 +260,20 @@ def test_only_admins_admit() -> None:
     with pytest.raises(Refused) as refused:
         tell(mesh, "a", TrustAdmit())
     assert refused.value.name == "no_node"
+
+
+def test_a_join_that_goes_on_after_the_machine_slept_is_hung_up_on() -> None:
+    mesh = founded(1, Population())
+    node, rng = node_at(mesh, "a"), random.Random(1)
+    now = mesh.world.hosts["a"].clock.read(mesh.world.now_s)
+    wish = JoinWish("late", None, member_at(mesh, "a").verifier.mesh)
+    parts = JoinParts(node.setup.suite, make_signing_key(rng), rng, now.wall)
+    joiner, stream = Joiner(parts, wish), StreamId(2)
+    node.admissions.accept(now, stream, relayed=False)
+    [answer] = node.admissions.receive_untrusted(now, stream, joiner.start().send)
+    assert isinstance(answer, SendStream)
+    request = joiner.feed(answer.data)
+    awake = Now(later(now.instant, 3600.0), WallTime(now.wall + 3600))
+    said = node.admissions.receive_untrusted(awake, stream, request.send)
+    assert said == [CloseStream(stream)], "what it knows of the time is an hour old"
+    assert not node.admissions.owns(stream)

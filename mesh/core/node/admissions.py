@@ -97,8 +97,12 @@ class Admissions:
         """Go on with a join; raises RemoteError, then the stream is to be closed."""
         if self.relays.owns(stream):
             return self.relays.receive_untrusted(now, stream, data)
+        admitter, due = self.joins[stream]
+        if due <= now.instant:
+            # The machine has slept meanwhile: what the join knows of the time is of before.
+            return [self._close(stream)]
         waited = len(self.applicants.waiting)
-        step = self.joins[stream][0].feed(data)
+        step = admitter.feed(data)
         if len(self.applicants.waiting) > waited:
             self._tell_of_applicant(now)
         if step.elsewhere and self.relays.has_candidates():
