@@ -443,7 +443,9 @@ def test_whoever_joined_a_task_keeps_it_when_its_submitter_is_removed(meshes: Me
     wish = TaskSubmit("build", dedupe="key")
     mesh["d"].submit("keyed", wish)
     mesh.run(s=1)
-    assert mesh["b"].tell(wish).result["joined"]
+    joined = mesh["b"].tell(wish).result
+    assert isinstance(joined, dict)
+    assert joined["joined"]
     mesh.kill("d")
     remove(mesh, "d", discard=True)
     mesh.run(s=1)

@@ -160,7 +160,8 @@ class Authority:
         public key. A start has some digits: what is done under it is done for ever. Whoever calls
         itself by the id of another is not taken for it.
         """
-        known = self._named(now, node) | dict.fromkeys(self._candidates(now, node))
+        known = self._named(now, node)
+        known.update(dict.fromkeys(self._candidates(now, node)))
         if len(known) > 1:
             raise LocalError("ambiguous", f"{len(known)} nodes match {node}", "give more of the id")
         if not known:
