@@ -102,7 +102,8 @@ def submit(options: argparse.Namespace) -> int:
         wanted = _submission(options) | parcels.packed(client, payload, "payload")
         answer = client.request("task.submit", wanted)
         if not answer.get("joined") and answer["copies"] < (options.copies or 1):
-            say(f"durable on {answer['copies']} nodes: others are not there, or did not say so")
+            why = "others are not there, lack its bytes, or did not say so"
+            say(f"durable on {answer['copies']} nodes: {why}")
         if options.wait:
             say(f"submitted {escape(answer['task'])}")
             task = _waited_for(client, answer["task"], options.timeout)

@@ -70,8 +70,9 @@ class TaskSubmit(msgspec.Struct, tag="task.submit", frozen=True, forbid_unknown_
     """Put a task into the table; answered once it is durable on `copies` nodes.
 
     Where fewer are there, or they say nothing in time, on those: the answer tells on how many.
-    A `payload` of over 700 bytes, up to 64 KiB, is kept as a blob, as if `blob` had been given:
-    then `copies` counts the disks with the task, and its bytes are on this node's until fetched.
+    A `payload` of over 700 bytes, up to 64 KiB, is kept as a blob, as if `blob` had been given.
+    Only a disk with the task and its bytes counts: two nodes fetch up to 64 KiB of them at once;
+    what is larger is fetched when somebody waits for it, and `copies` is 1.
     """
 
     kind: Name
@@ -181,8 +182,9 @@ class TaskStart(msgspec.Struct, tag="task.start", frozen=True, forbid_unknown_fi
 class TaskComplete(msgspec.Struct, tag="task.complete", frozen=True, forbid_unknown_fields=True):
     """The work is done; answered once the result is durable on `copies` nodes.
 
-    An `output` of over 700 bytes, up to 64 KiB, is kept as a blob, as if `blob` had been given:
-    then `copies` counts the disks with the result, and its bytes follow to the submitter's node.
+    An `output` of over 700 bytes, up to 64 KiB, is kept as a blob, as if `blob` had been given.
+    Only a disk with the result and its bytes counts: two nodes fetch up to 64 KiB of them at once,
+    the submitter's first; what is larger that one alone, and `copies` may be 1.
     """
 
     handle: Handle
@@ -222,8 +224,8 @@ class TaskProgress(msgspec.Struct, tag="task.progress", frozen=True, forbid_unkn
     """How the work goes, for everybody to see; resets the progress limit.
 
     `checkpoint`, up to 64 KiB, is where a later attempt may go on from; over 512 bytes it is kept
-    as a blob, as if `checkpoint_blob` had been given. It is answered once on `copies` nodes.
-    `published` is false when this word waits.
+    as a blob, as if `checkpoint_blob` had been given. It is answered once on `copies` nodes, with
+    its bytes. `published` is false when this word waits.
     """
 
     handle: Handle

@@ -104,6 +104,9 @@ class GossipParams:
         0.2, 0.002, 10, "an unacknowledged push is sent once more after this at the latest"
     )
     push_tries: int = tunable(4, 1, 16, "sends of one push; then reconciliation repairs")
+    push_linger_s: float = tunable(
+        2.0, 0, 60, "after the last of them a copy still counts: its bytes are being fetched"
+    )
     digest_differs_s: float = tunable(2.0, 0.1, 60, "digests that differ so long are reconciled")
     sync_leaf: int = tunable(24, 4, 64, "ranges of at most this many facts are listed by id")
     sync_rate_bytes_s: float = tunable(2_000_000, 1_000, 1e9, "reconciliation sent to one peer")
@@ -149,6 +152,12 @@ class ClaimParams:
         10.0, 0, 3_600, "agents of a restarted node may come back so long"
     )
     copies_wait_s: float = tunable(0.5, 0.01, 60, "then a write is acknowledged with fewer copies")
+    blob_copies_wait_s: float = tunable(
+        2.0, 0.01, 60, "the same for one that names a blob, which keepers fetch: a few round trips"
+    )
+    copies_keepers: int = tunable(
+        2, 1, 16, "nodes that fetch at once what a fact names: two copies though one of them fails"
+    )
     request_keep_s: float = tunable(86_400.0, 60, 31_536_000, "request ids are remembered so long")
     backoff_high_s: float = tunable(300.0, 1, 86_400, "longest wait between attempts")
     priority_step_s: float = tunable(

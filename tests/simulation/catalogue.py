@@ -28,7 +28,7 @@ from mesh.core.node.commits import Commits
 from mesh.core.node.node import Node
 from mesh.core.node.participant import Participant
 from mesh.core.outbox import Outbox
-from tests.simulation import hunts, hunts_schedule, planted
+from tests.simulation import copying, hunts, hunts_schedule, planted
 from tests.simulation.catalogue_exchange import EXCHANGE
 from tests.simulation.catalogue_presence import PRESENCE
 from tests.simulation.catalogue_trust import AUTHORITY, TRUTH
@@ -235,6 +235,13 @@ PROMISES = (
         "S6",
         hunts.copy_of_the_end_alone,
         (Patch(Participant, "is_backed", yes),),
+    ),
+    Mutant(
+        "copy-without-bytes",
+        "A peer counts as a copy of a task though it has not the bytes that the task names.",
+        "S1, S6",
+        copying.copies_without_bytes,
+        (Patch(Participant, "lacking", lambda *_: {}),),
     ),
     Mutant(
         "failed-commit-forgotten",

@@ -67,7 +67,7 @@ class Blobs:
     _sealing: dict[BlobId, None] = field(default_factory=dict)
     _drop_at: Instant = Instant(0.0)
     """Nothing is dropped before."""
-    _stored: dict[TaskId, None] = field(default_factory=dict)
+    _stored: dict[BlobId, tuple[TaskId, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.shelf = Shelf(self.params)
@@ -129,9 +129,14 @@ class Blobs:
         """A task is let go of."""
         self.shelf.release(now.instant, task)
 
-    def take_stored(self) -> list[TaskId]:
-        """Remove and return the tasks for which a blob has come since."""
-        stored, self._stored = list(self._stored), {}
+    def lacking(self, named: tuple[bytes, int] | None) -> dict[BlobId, bool]:
+        """Return a blob that is named and not here, and whether it is on its way."""
+        blob = None if named is None else BlobId(named[0])
+        return {} if blob is None or self.has(blob) else {blob: blob in self.fetching.fetches}
+
+    def take_stored(self) -> dict[BlobId, tuple[TaskId, ...]]:
+        """Remove and return the blobs that have come since, with the tasks that name them."""
+        stored, self._stored = self._stored, {}
         return stored
 
     def keep(self, now: Now, data: bytes) -> BlobId:
@@ -334,7 +339,7 @@ class Blobs:
         if whole:
             self.count("blobs_stored")
             self.fetching.end(blob)
-            self._stored.update(dict.fromkeys(self.shelf.tasks(blob)))
+            self._stored[blob] = self.shelf.tasks(blob)
             self.outbox.notify("blob", self._view(blob))
             self._answer_waits(blob)
         else:

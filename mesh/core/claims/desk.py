@@ -206,8 +206,7 @@ class Desk:
         self.start(now)
         self._claiming.handle_acknowledged(now, push, peer)
         self._waking.handle_acknowledged(now, push, peer)
-        if durable:
-            self._writing.handle_acknowledged(now, push, peer)
+        self._writing.handle_acknowledged(now, push, peer, durable=durable)
         self._finish(now)
 
     def handle_committed(self, now: Now, number: CommitNumber) -> None:

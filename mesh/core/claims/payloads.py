@@ -4,16 +4,20 @@ A payload is fetched by a node on which somebody waits for such a task, before t
 there: a claim never waits for a transfer. A result, a checkpoint and the context of an offer are
 fetched by the node of the submitter, so that they are on two disks whatever becomes of the owner;
 the latter two also by the node that the offer names, or else by the one that would claim next.
+What is not large is fetched besides by its keepers, so that an answer may count copies of it.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from mesh.core.claims.allocation import stagger_order
+from mesh.core.claims.copying import keepers
 from mesh.core.claims.facts import Blob, Spec
 from mesh.core.claims.ledger import Ledger
 from mesh.core.claims.record import Record
 from mesh.core.identity import BlobId, NodeId, TaskId
 from mesh.core.instants import Now
+from mesh.core.wire.envelope import Verified
 
 
 @dataclass(slots=True)
@@ -33,12 +37,13 @@ class Payloads:
             return
         self._drop_replaced(now, record)
         if spec.fact.blob is not None:
-            self._evaluate_payload(now, record, spec.fact, spec.fact.blob, spec.author)
+            self._evaluate_payload(now, record, spec, spec.fact.blob)
         mine = spec.author == self.ledger.self_id
         for view in record.claims:
             if view.valid and view.result is not None and view.result.fact.size is not None:
                 blob = (view.result.fact.digest, view.result.fact.size)
-                self._keep(now, record.task, blob, view.fact.author, wanted=mine)
+                wanted = mine or self._is_keeper(record, view.result)
+                self._keep(now, record.task, blob, view.fact.author, wanted=wanted)
         self._evaluate_left(now, record, mine=mine)
 
     def _evaluate_left(self, now: Now, record: Record, *, mine: bool) -> None:
@@ -46,6 +51,7 @@ class Payloads:
         said = record.checkpoint
         if said is not None and said.fact.checkpoint_blob is not None:
             wanted = mine or self._is_heir(record, said.author)
+            wanted = wanted or (not record.is_over and self._is_keeper(record, said))
             self._keep(now, record.task, said.fact.checkpoint_blob, said.author, wanted=wanted)
         for offer in record.exchange.offers:
             fact, author = offer.fact.fact, offer.fact.author
@@ -72,16 +78,24 @@ class Payloads:
         others = (me, *(node for node in liveness.alive() if node != author))
         return stagger_order(record.task, record.epoch + 1, others)[0] == me
 
-    def _evaluate_payload(
-        self, now: Now, record: Record, spec: Spec, blob: Blob, author: NodeId
-    ) -> None:
+    def _is_keeper(self, record: Record, said: Verified[Any]) -> bool:
+        """Whether this node is one of those that keep a copy of what others have said."""
+        ledger = self.ledger
+        nodes = (ledger.self_id, *ledger.parts.liveness.alive())
+        others = said.author != ledger.self_id
+        return others and ledger.self_id in keepers(record, said, nodes, ledger.parts.params)
+
+    def _evaluate_payload(self, now: Now, record: Record, spec: Verified[Spec], blob: Blob) -> None:
         is_here = self.ledger.parts.blobs.has(BlobId(blob[0]))
-        mine = author == self.ledger.self_id
-        self._keep(now, record.task, blob, author, wanted=mine and not is_here)
+        wanted = not is_here and (
+            spec.author == self.ledger.self_id
+            or (not record.is_over and self._is_keeper(record, spec))
+        )
+        self._keep(now, record.task, blob, spec.author, wanted=wanted)
         self._forget_lacking(record.task)
         if not is_here and not record.is_over:
-            self._lacking.setdefault(spec.kind, {})[record.task] = (blob, author)
-            self._kind_of[record.task] = spec.kind
+            self._lacking.setdefault(spec.fact.kind, {})[record.task] = (blob, spec.author)
+            self._kind_of[record.task] = spec.fact.kind
 
     def _keep(self, now: Now, task: TaskId, blob: Blob, author: NodeId, *, wanted: bool) -> None:
         blobs, named = self.ledger.parts.blobs, (BlobId(blob[0]), blob[1])

@@ -98,7 +98,7 @@ class Reporting:
             return
         ledger.requests.begin(now, asker.key, command)
         wanted = command.copies if want is Want.DURABLE else 1
-        copies = self.writing.copies(now, push, wanted)
+        copies = self.writing.copies(now, push, wanted, checkpoint[1])
         self.writing.await_copies(Write(asker, holding.task, body, copies))
 
     def _checkpoint(self, command: TaskProgress) -> tuple[bytes, Blob | None]:

@@ -13,7 +13,7 @@ waits `SILENT_WINDOWS` times as long, in which they are sent again.
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from mesh.core.effects import CommitNumber
@@ -118,16 +118,29 @@ class Copies:
     push: PushNumber
     wanted: int
     deadline: Instant
+    has_bytes: bool = True
+    """Whether this node holds what the write names: not so when it reopens a task of others."""
     committed: bool = False
     durable: dict[NodeId, None] = field(default_factory=dict)
+    without: dict[NodeId, None] = field(default_factory=dict)
+    """Who said that it has the fact alone, and is not fetching the bytes that this names."""
+
+    def acknowledge(self, peer: NodeId, *, durable: bool) -> None:
+        """A peer has said whether it is a copy."""
+        if durable:
+            self.durable[peer] = None
+            self.without.pop(peer, None)
+        elif peer not in self.durable:
+            self.without[peer] = None
 
     @property
     def count(self) -> int:
         """How many nodes are known to hold it on disk."""
-        return self.committed + len(self.durable)
+        return (self.committed and self.has_bytes) + len(self.durable)
 
-    def is_over(self, at: Instant, peers_alive: int) -> bool:
+    def is_over(self, at: Instant, alive: Sequence[NodeId]) -> bool:
         """Whether to answer: enough copies, nobody there to make another, or it took too long."""
         if not self.committed:
             return False
-        return self.count >= min(self.wanted, 1 + peers_alive) or at >= self.deadline
+        able = 1 + sum(peer not in self.without for peer in alive)
+        return self.count >= min(self.wanted, able) or at >= self.deadline

@@ -9,6 +9,7 @@ from mesh.core.claims.facts import (
     PAYLOAD_BYTES_MAX,
     Attempt,
     AttemptKind,
+    Blob,
     Cancel,
     Progress,
     ProgressState,
@@ -44,7 +45,7 @@ from mesh.core.commands import (
 from mesh.core.effects import Json
 from mesh.core.errors import LocalError
 from mesh.core.gossip.vocabulary import PushNumber, Want
-from mesh.core.identity import FactId, NodeId, TaskId, task_text
+from mesh.core.identity import BlobId, FactId, NodeId, TaskId, task_text
 from mesh.core.instants import Now, later
 from mesh.core.snapshot import TaskState
 
@@ -100,7 +101,8 @@ class Writing:
         self.submitting.count()
         self.ledger.count("submitted")
         self.ledger.requests.begin(now, asker.key, command)
-        copies = self.copies(now, push, command.copies if want is Want.DURABLE else 1)
+        wanted = command.copies if want is Want.DURABLE else 1
+        copies = self.copies(now, push, wanted, spec.blob)
         self.await_copies(Write(asker, spec.task, body, copies, fact.id))
 
     def _join(self, now: Now, asker: Asker, command: TaskSubmit, spec: Spec) -> None:
@@ -199,7 +201,8 @@ class Writing:
         if is_late:
             body["late"] = True
         wanted = command.copies if want is Want.DURABLE else 1
-        self.await_copies(Write(asker, holding.task, body, self.copies(now, push, wanted)))
+        copies = self.copies(now, push, wanted, blob)
+        self.await_copies(Write(asker, holding.task, body, copies))
 
     def _is_late(self, holding: Holding) -> bool:
         """Whether a completion comes from an outranked token; raises LocalError if it is refused.
@@ -334,10 +337,12 @@ class Writing:
         """Return whether peers are to confirm that they have a write on disk."""
         return Want.DURABLE if copies > 1 and self.ledger.parts.liveness.alive() else Want.NOTHING
 
-    def copies(self, now: Now, push: PushNumber, wanted: int) -> Copies:
-        """Return the wait for so many copies of a push."""
-        deadline = later(now.instant, self.ledger.parts.params.copies_wait_s)
-        return Copies(push, wanted, deadline)
+    def copies(self, now: Now, push: PushNumber, wanted: int, blob: Blob | None) -> Copies:
+        """Return the wait for so many copies of a push, and of the blob that it names."""
+        params = self.ledger.parts.params
+        wait_s = params.copies_wait_s if blob is None else params.blob_copies_wait_s
+        has_bytes = blob is None or self.ledger.parts.blobs.has(BlobId(blob[0]))
+        return Copies(push, wanted, later(now.instant, wait_s), has_bytes)
 
     def answer_after_commit(
         self,
@@ -395,11 +400,13 @@ class Writing:
             self.ledger.count("cancels_without_room")
         self.ledger.refuse(now, write.asker, error, had_effect=False)
 
-    def handle_acknowledged(self, now: Now, push: PushNumber, peer: NodeId) -> None:
-        """A peer has a write on its disk."""
+    def handle_acknowledged(
+        self, now: Now, push: PushNumber, peer: NodeId, *, durable: bool
+    ) -> None:
+        """A peer has a write on its disk, or says that it is no copy of it."""
         write = self._writes.get(push)
         if write is not None:
-            write.copies.durable[peer] = None
+            write.copies.acknowledge(peer, durable=durable)
             self.check_copies(now, push)
 
     def check_all(self, now: Now) -> None:
@@ -410,11 +417,11 @@ class Writing:
     def check_copies(self, now: Now, push: PushNumber) -> None:
         """Answer a write if it has its copies, or waited long enough for them."""
         write = self._writes.get(push)
-        alive = len(self.ledger.parts.liveness.alive())
+        alive = self.ledger.parts.liveness.alive()
         if write is None or not write.copies.is_over(now.instant, alive):
             return
         self._forget(push)
-        copies = write.copies.count
+        copies = max(1, write.copies.count)
         self.ledger.note_copies(write.task, copies)
         self.ledger.answer(now, write.asker, write.body | {"copies": copies})
 

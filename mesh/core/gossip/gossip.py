@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from mesh.core.effects import CommitNumber
 from mesh.core.errors import Refusal, RemoteError
+from mesh.core.gossip.awaiting import Awaiting, Withheld
 from mesh.core.gossip.holdings import holdings_of
 from mesh.core.gossip.intake import Accepted, Intake, Taken
 from mesh.core.gossip.items import Form, Item
@@ -30,7 +31,7 @@ from mesh.core.gossip.push import Acknowledger, Publication, Pusher
 from mesh.core.gossip.reconcile import Reconciler
 from mesh.core.gossip.spreader import EAGER, Rumour, Spreader
 from mesh.core.gossip.vocabulary import Family, GossipParts, PushNumber, Receiver, Want
-from mesh.core.identity import FactId, NodeId
+from mesh.core.identity import BlobId, FactId, NodeId
 from mesh.core.instants import Instant, Now
 from mesh.core.outbox import BULK_BYTES_MAX
 from mesh.core.wire.envelope import Verified
@@ -74,6 +75,7 @@ class Gossip:
         self._pulls = Pulls(params, holdings, self._post)
         self._pusher = Pusher(params, rng, self._post)
         self._acknowledger = Acknowledger(holdings.journal, self._post, params.queue_items_max)
+        self._awaiting = Awaiting(params.queue_items_max, self._post)
         self._reconciler = Reconciler(params, holdings, self._post)
         self._handlers: dict[int, Handler] = {
             Push.KIND: self._handle_push,
@@ -260,11 +262,24 @@ class Gossip:
         """Push task facts to everybody where that is few, and let everything else get about."""
         few = self._pushes_to_all()
         pushed = [p for p in publications if p.family is Family.TASKS and (few or p.want)]
-        targets = self._peers if few else self._some_peers()
-        self._pusher.start(now.instant, pushed, targets)
+        if few:
+            self._pusher.start(now.instant, pushed, self._peers)
+        else:
+            self._push_to_some(now, pushed)
         for publication in publications:
             if publication.family is Family.MEMBERS or not few:
                 self._spread_own(now, publication)
+
+    def _push_to_some(self, now: Now, publications: Sequence[Publication]) -> None:
+        """Ask a few for the wanted answers, and those that will have the bytes as well."""
+        some = tuple(self._some_peers())
+        by_targets: dict[tuple[NodeId, ...], list[Publication]] = {}
+        for publication in publications:
+            keepers = [p for v in publication.facts for p in self._receiver.keepers(v)]
+            targets = tuple(dict.fromkeys((*some, *keepers)))
+            by_targets.setdefault(targets, []).append(publication)
+        for targets, alike in by_targets.items():
+            self._pusher.start(now.instant, alike, targets)
 
     def _spread_own(self, now: Now, publication: Publication) -> None:
         family = publication.family
@@ -362,9 +377,11 @@ class Gossip:
             self._post.count("receipts_withheld")
             return True
         if section.want is Want.DURABLE:
-            baseless = self._ask_for_the_base(now, family, held, peer)
-            self._post.count("copies_withheld", baseless)
-            return baseless
+            withheld = self._ask_for_the_base(now, family, held, peer) or self._lacks_bytes(
+                Withheld(peer, family, section.number, section.part, tuple(taken.ids)), held
+            )
+            self._post.count("copies_withheld", withheld)
+            return withheld
         beaten = [v for v in held if self._receiver.knows_better(now, v, peer)]
         self._post.count("receipts_withheld", bool(beaten))
         return bool(beaten)
@@ -383,6 +400,31 @@ class Gossip:
             cut = [id_[:SHORT_BYTES] for id_ in missing]
             self._pulls.want(now.instant, peer, family, cut)
         return bool(baseless)
+
+    def _lacks_bytes(self, withheld: Withheld, held: Sequence[Verified[Any]]) -> bool:
+        """Whether bytes that facts name are not here; the receipt follows as soon as they are.
+
+        Who does not even fetch them says that it has the facts alone, and is not asked again.
+        """
+        lacking: dict[BlobId, bool] = {}
+        for verified in held:
+            lacking.update(self._receiver.lacking(verified))
+        if lacking and all(lacking.values()):
+            self._awaiting.put(withheld, lacking)
+        elif lacking:
+            self._acknowledger.decline(withheld.peer, withheld.section())
+        return bool(lacking)
+
+    def handle_stored(self, now: Now, blobs: Iterable[BlobId]) -> None:
+        """These bytes are on disk: send the receipts that waited for nothing else."""
+        for withheld in self._awaiting.take(blobs):
+            found = (self.get(withheld.family, id_) for id_ in withheld.ids)
+            held = [verified for verified in found if verified is not None]
+            if len(held) < len(withheld.ids):
+                continue
+            baseless = self._ask_for_the_base(now, withheld.family, held, withheld.peer)
+            if not baseless and not self._lacks_bytes(withheld, held):
+                self._acknowledger.owe(withheld.peer, [withheld.section()])
 
     def _handle_ack(self, now: Now, peer: NodeId, body: bytes) -> None:
         ack = PushAck.decode_untrusted(body)

@@ -203,7 +203,10 @@ class Push(Message):
 
 @dataclass(frozen=True, slots=True)
 class PushAck(Message):
-    """These (number, part) of the peer's pushes are here; durable: and on disk."""
+    """These (number, part) of the peer's pushes are here; durable: and on disk.
+
+    Where the peer wants a durable one, another says: here, but this is no copy.
+    """
 
     KIND: ClassVar[int] = 21
     durable: bool

@@ -59,7 +59,7 @@ class Acknowledged(NamedTuple):
 class _Flight:
     """A push that waits for acknowledgements; one bit per part and peer."""
 
-    __slots__ = ("at", "facts", "family", "sections", "sends", "unacknowledged", "want")
+    __slots__ = ("at", "facts", "family", "received", "sections", "sends", "unacknowledged", "want")
 
     def __init__(
         self, at: Instant, publication: Publication, sections: list[bytes], peers: Sequence[NodeId]
@@ -70,7 +70,13 @@ class _Flight:
         self.sections = sections
         self.want = publication.want
         self.unacknowledged = dict.fromkeys(peers, (1 << len(sections)) - 1)
+        self.received: dict[NodeId, int] = {}
+        """Who has parts that it said are no copy: they are not sent again, and may become one."""
         self.sends = 1
+
+    def lacking(self, peer: NodeId) -> int:
+        """Return the parts of which a peer has said nothing."""
+        return self.unacknowledged[peer] & ~self.received.get(peer, 0)
 
     @property
     def durable(self) -> bool:
@@ -168,10 +174,13 @@ class Pusher:
         for value, part in ack.entries:
             number = PushNumber(value)
             flight = self._flights.get(number)
-            if flight is None or flight.durable > ack.durable:
+            left = None if flight is None else flight.unacknowledged.get(peer)
+            if flight is None or left is None:
                 continue
-            left = flight.unacknowledged.get(peer)
-            if left is None:
+            if flight.durable > ack.durable:
+                if peer not in flight.received:
+                    complete.append(Acknowledged(number, durable=False))
+                flight.received[peer] = flight.received.get(peer, 0) | 1 << part
                 continue
             left &= ~(1 << part)
             if left:
@@ -207,7 +216,7 @@ class Pusher:
                 flight = self._flights.get(number)
                 if flight is not None and flight.sends < self._params.push_tries:
                     sent = Publication(number, flight.family, flight.facts, flight.want)
-                    yield sent, list(flight.unacknowledged)
+                    yield sent, [p for p in flight.unacknowledged if flight.lacking(p)]
 
     def handle_timeout(self, now: Instant) -> None:
         """Send again what is due, to those who lack it."""
@@ -250,10 +259,14 @@ class Pusher:
             del self._flights[number]
             self._post.count("pushes_given_up")
             return
-        for peer, left in flight.unacknowledged.items():
+        for peer in flight.unacknowledged:
+            left = flight.lacking(peer)
             lacking = [section for i, section in enumerate(flight.sections) if left >> i & 1]
-            resends.setdefault(peer, []).extend(lacking)
+            if lacking:
+                resends.setdefault(peer, []).extend(lacking)
         wait_s = self._resend_after_s(flight.want) * BACKOFF**flight.sends
+        if flight.durable and flight.sends == self._params.push_tries - 1:
+            wait_s = max(wait_s, self._params.push_linger_s)
         self._due[flight.want, flight.sends].append((later(now, wait_s), number))
         flight.sends += 1
 
@@ -282,6 +295,10 @@ class Acknowledger:
         while len(self._waiting) > self._waiting_max:
             del self._waiting[next(iter(self._waiting))]
             self._post.count("acks_dropped")
+
+    def decline(self, peer: NodeId, section: Section) -> None:
+        """Say that the facts of a section are here, and that this is no copy of them."""
+        self._send(peer, [(section.number, section.part)], durable=False)
 
     def handle_committed(self) -> None:
         """Send what waited for the commits that are done."""

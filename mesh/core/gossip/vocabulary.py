@@ -1,11 +1,11 @@
 """What gossip and its users talk about: families of facts, wanted answers, the receiving side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NewType, Protocol
 
-from mesh.core.identity import FactId, NodeId, PublicKey
+from mesh.core.identity import BlobId, FactId, NodeId, PublicKey
 from mesh.core.instants import Now
 from mesh.core.outbox import Outbox
 from mesh.core.params import GossipParams
@@ -76,12 +76,23 @@ class Receiver(Protocol):
         """Return the facts of the same family that one that is not backed lacks, nearest first."""
         ...
 
+    def lacking(self, verified: Verified[Any]) -> Mapping[BlobId, bool]:
+        """Return the bytes that a pushed fact names and that are not here; are they coming?
+
+        A durable receipt for it is withheld until they are here, and on disk as well.
+        """
+        ...
+
+    def keepers(self, verified: Verified[Any]) -> Sequence[NodeId]:
+        """Return who fetches at once the bytes that a fact of this node names, if it names any."""
+        ...
+
     def followed_by(self, verified: Verified[Any]) -> Sequence[FactId]:
         """Return what has come of a pushed fact since, for those who hear of it late."""
         ...
 
     def handle_acknowledged(self, now: Now, push: PushNumber, peer: NodeId, durable: bool) -> None:
-        """A peer has everything of one push."""
+        """A peer has everything of one push; not `durable` where that is wanted: but no copy."""
         ...
 
 

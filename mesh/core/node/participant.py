@@ -6,6 +6,7 @@ from typing import Any
 
 from mesh.core.blobs.blobs import Blobs
 from mesh.core.bucket import Buckets
+from mesh.core.claims.copying import keepers_of, named_blob
 from mesh.core.claims.desk import Desk
 from mesh.core.claims.dominance import (
     counts,
@@ -25,7 +26,7 @@ from mesh.core.gossip.gossip import Family, Gossip, PushNumber
 from mesh.core.gossip.intake import FORGED
 from mesh.core.gossip.items import Form, Item
 from mesh.core.gossip.messages import ToldFacts
-from mesh.core.identity import Address, Boot, FactId, NodeId, PublicKey, TaskId, node_id
+from mesh.core.identity import Address, BlobId, Boot, FactId, NodeId, PublicKey, TaskId, node_id
 from mesh.core.instants import Instant, Now, later
 from mesh.core.links.links import Opened
 from mesh.core.links.session import LinkEnd
@@ -181,6 +182,14 @@ class Participant:
     def missing_ids(self, verified: Verified[Any]) -> list[FactId]:
         """Return what to ask for when a fact is not backed."""
         return missing_ids(self.table, verified)
+
+    def lacking(self, verified: Verified[Any]) -> dict[BlobId, bool]:
+        """Return the blob without which a pushed fact is no copy here, and whether it is coming."""
+        return self.blobs.lacking(named_blob(verified.fact))
+
+    def keepers(self, verified: Verified[Any]) -> Sequence[NodeId]:
+        """Return who fetches at once what a fact of this node names."""
+        return keepers_of(self.table, verified, self.membership.alive(), self.params.claims)
 
     def followed_by(self, verified: Verified[Any]) -> list[FactId]:
         """Return who owns a task by now that was submitted some time ago."""
@@ -410,7 +419,8 @@ class Participant:
             self.desk.handle_kept(now, kept)
         stored = self.blobs.take_stored()
         if stored:
-            self.desk.handle_changed(now, stored)
+            self.desk.handle_changed(now, [task for tasks in stored.values() for task in tasks])
+            self.gossip.handle_stored(now, stored)
         self.blobs.settle(now)
         self._advertise(now)
 

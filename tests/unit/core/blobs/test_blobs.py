@@ -266,7 +266,7 @@ def test_bytes_of_a_client_end_the_fetch_of_the_same() -> None:
     yard.outbox.bulk.clear()
     yard.answer()
     assert yard.blobs.has(name_of(data))
-    assert yard.blobs.take_stored() == [task_of(1)]
+    assert yard.blobs.take_stored() == {name_of(data): (task_of(1),)}
     assert not yard.blobs.fetching.fetches
 
 

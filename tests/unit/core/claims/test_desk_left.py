@@ -151,7 +151,7 @@ def effort_of_a_turn(tasks: int) -> int:
     """Return how many lines the rules about payloads take beside so many that lack theirs."""
     world = World(2)
     a, b = world.places
-    a.blobs.here |= {BlobId(n.to_bytes(32, "big")): 5_000 for n in range(tasks)}
+    a.blobs.here |= {BlobId(n.to_bytes(32, "big")): 500_000 for n in range(tasks)}
     for blob in tuple(a.blobs.here):
         a.call(TaskSubmit("large", blob=blob.hex()))
     world.run(0.1)
@@ -170,7 +170,7 @@ def test_a_turn_takes_no_more_work_beside_many_tasks_that_lack_their_payload() -
 def test_a_task_that_is_waited_for_by_name_gets_its_payload() -> None:
     world = World(2)
     a, b = world.places
-    a.blobs.here |= {LEFT: 5_000, BlobId(b"o" * 32): 6_000}
+    a.blobs.here |= {LEFT: 500_000, BlobId(b"o" * 32): 600_000}
     task = str(a.call(TaskSubmit("large", blob=LEFT.hex()))["task"])
     a.call(TaskSubmit("large", blob=(b"o" * 32).hex()))
     world.run(0.1)

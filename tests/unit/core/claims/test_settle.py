@@ -104,15 +104,35 @@ def test_after_sleep_only_fresh_voices_count() -> None:
 def test_copies_are_counted_with_ones_own() -> None:
     copies = Copies(PushNumber(1), 2, Instant(5.0))
     copies.durable[A] = None
-    assert not copies.is_over(Instant(9.0), 1), "never before the own commit"
+    assert not copies.is_over(Instant(9.0), [A]), "never before the own commit"
     copies.committed = True
     assert copies.count == 2
-    assert copies.is_over(Instant(0.0), 1)
+    assert copies.is_over(Instant(0.0), [A])
 
 
 def test_copies_that_nobody_can_make_are_not_waited_for() -> None:
     copies = Copies(PushNumber(1), 3, Instant(5.0), committed=True)
-    assert copies.is_over(Instant(0.0), 0)
-    assert not copies.is_over(Instant(0.0), 1)
-    assert not copies.is_over(Instant(4.9), 2)
-    assert copies.is_over(Instant(5.0), 2)
+    assert copies.is_over(Instant(0.0), [])
+    assert not copies.is_over(Instant(0.0), [A])
+    assert not copies.is_over(Instant(4.9), [A, B])
+    assert copies.is_over(Instant(5.0), [A, B])
+
+
+def test_who_has_the_fact_without_its_bytes_is_not_waited_for_and_may_become_a_copy() -> None:
+    copies = Copies(PushNumber(1), 3, Instant(5.0), committed=True)
+    copies.acknowledge(A, durable=False)
+    assert not copies.is_over(Instant(0.0), [A, B]), "B may still be one"
+    copies.acknowledge(B, durable=True)
+    assert (copies.count, copies.is_over(Instant(0.0), [A, B])) == (2, True)
+    copies.acknowledge(B, durable=False)
+    assert copies.count == 2, "what is on a disk stays there"
+    copies.acknowledge(A, durable=True)
+    assert copies.count == 3
+    assert not copies.without
+
+
+def test_a_node_without_the_bytes_is_no_copy_of_what_it_writes() -> None:
+    copies = Copies(PushNumber(1), 2, Instant(5.0), has_bytes=False, committed=True)
+    copies.acknowledge(A, durable=True)
+    assert copies.count == 1
+    assert not copies.is_over(Instant(0.0), [A, B])

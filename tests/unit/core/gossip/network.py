@@ -3,7 +3,7 @@
 import hashlib
 import heapq
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ from mesh.core.crypto.suite import SigningKey, Suite
 from mesh.core.effects import CommitNumber, Row
 from mesh.core.errors import Refusal, RemoteError
 from mesh.core.gossip.gossip import Family, Gossip, GossipParts, PushNumber
-from mesh.core.identity import FactId, MeshId, NodeId, PublicKey
+from mesh.core.identity import BlobId, FactId, MeshId, NodeId, PublicKey
 from mesh.core.instants import NEVER, Instant, Now, WallTime
 from mesh.core.outbox import Outbox
 from mesh.core.params import GossipParams
@@ -66,6 +66,9 @@ class Station:
         """What each fact rests on, where it rests on anything."""
         self.followers: dict[FactId, tuple[FactId, ...]] = {}
         """What has come of each fact since."""
+        self.bytes_lacking: dict[FactId, dict[BlobId, bool]] = {}
+        """The bytes that a fact names and that are not here, and whether they are coming."""
+        self.kept_by: dict[FactId, tuple[NodeId, ...]] = {}
         self.acknowledged: list[tuple[PushNumber, NodeId, bool]] = []
         self.refused: list[Refusal] = []
         parts = GossipParts(
@@ -98,6 +101,12 @@ class Station:
 
     def missing_ids(self, verified: Verified[Any]) -> Sequence[FactId]:
         return self.bases[verified.id]
+
+    def lacking(self, verified: Verified[Any]) -> Mapping[BlobId, bool]:
+        return self.bytes_lacking.get(verified.id, {})
+
+    def keepers(self, verified: Verified[Any]) -> Sequence[NodeId]:
+        return self.kept_by.get(verified.id, ())
 
     def followed_by(self, verified: Verified[Any]) -> Sequence[FactId]:
         return self.followers.get(verified.id, ())

@@ -4,9 +4,13 @@ import pytest
 
 from mesh.core.crypto.primitives import RealSuite
 from mesh.core.errors import Refusal, RemoteError
+from mesh.core.gossip.awaiting import Awaiting, Withheld
 from mesh.core.gossip.gossip import Family, Gossip, Want
 from mesh.core.gossip.messages import EagerFacts, Push, PushAck, SyncFacts, ToldFacts
+from mesh.core.gossip.post import Post
+from mesh.core.identity import BlobId, NodeId
 from mesh.core.instants import Now
+from mesh.core.outbox import Outbox
 from mesh.core.wire.frame import BODY_BYTES_MAX
 from tests.unit.core.gossip.network import (
     Network,
@@ -19,6 +23,7 @@ from tests.unit.core.gossip.network import (
     publish_many,
 )
 
+BYTES = BlobId(b"b" * 32)
 ROUGH = Weather(loss=0.1, doubled=0.05, low_s=0.001, high_s=0.05)
 
 
@@ -329,6 +334,46 @@ def test_a_copy_counts_once_what_it_rests_on_has_been_asked_for_and_is_there() -
     network.run(1.5)
     assert [entry[1:] for entry in a.acknowledged] == [(b.id, True)]
     assert b.gossip.counters()["copies_withheld"] == 1
+
+
+def test_a_copy_counts_once_the_bytes_that_it_names_are_here() -> None:
+    network = Network(3)
+    a, b, c = network.stations
+    (fact,) = a.notes(b"names a blob")
+    for station, coming in ((b, True), (c, False)):
+        station.bytes_lacking[fact.id] = {BYTES: coming}
+    network.do(a, lambda g, now: g.publish(now, Family.TASKS, [fact], Want.DURABLE))
+    network.run(0.01)
+    assert a.acknowledged == [(a.acknowledged[0][0], c.id, False)], "it does not even fetch them"
+    network.run(0.2)
+    assert len(a.acknowledged) == 1
+    b.bytes_lacking.clear()
+    network.do(b, lambda g, now: g.handle_stored(now, [BYTES]))
+    network.run(0.01)
+    assert [entry[1:] for entry in a.acknowledged[1:]] == [(b.id, True)], "without being asked"
+
+
+def test_receipts_that_wait_for_bytes_are_bounded_and_the_oldest_goes() -> None:
+    awaiting = Awaiting(2, Post(Outbox()))
+    waits = [Withheld(NodeId(b"n" * 32), Family.TASKS, n, 0, ()) for n in range(3)]
+    other = BlobId(b"o" * 32)
+    for withheld in waits:
+        awaiting.put(withheld, [BYTES, other])
+        awaiting.put(withheld, [other])
+    assert awaiting.take([other, BYTES]) == waits[1:]
+    assert awaiting.take([other, BYTES]) == []
+    assert awaiting.post.counters()["acks_dropped"] == 1
+
+
+def test_beyond_push_all_max_the_keepers_of_bytes_are_asked_as_well() -> None:
+    network = Network(12, params=params_with(push_all_max=4, eager_peers=1))
+    a, keeper = network.stations[0], network.stations[7]
+    (fact,) = a.notes(b"names a blob")
+    a.kept_by[fact.id] = (keeper.id,)
+    network.do(a, lambda g, now: g.publish(now, Family.TASKS, [fact], Want.DURABLE))
+    network.run(0.1)
+    assert (keeper.id, True) in [entry[1:] for entry in a.acknowledged]
+    assert len(a.acknowledged) <= 2
 
 
 def test_a_fact_drafted_twice_leaves_with_the_signature_of_the_first() -> None:

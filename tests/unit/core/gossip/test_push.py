@@ -84,9 +84,26 @@ def test_a_receipt_does_not_stand_in_for_a_durable_acknowledgement() -> None:
     station = ready()
     number = pushed(station, 1, b"a", want=Want.DURABLE)
     ack(station, PEERS[0], (number, 0))
-    assert station.acknowledged == []
+    assert station.acknowledged == [(number, PEERS[0], False)], "it says that it is no copy"
     ack(station, PEERS[0], (number, 0), durable=True)
-    assert station.acknowledged == [(number, PEERS[0], True)]
+    assert station.acknowledged[1:] == [(number, PEERS[0], True)]
+
+
+def test_who_says_that_it_is_no_copy_is_not_asked_again_and_may_become_one_late() -> None:
+    station = ready(push_resend_s=0.1, push_tries=3, push_linger_s=2.0)
+    number = pushed(station, 1, b"a", want=Want.DURABLE)
+    station.take_sent()
+    for peer in PEERS[:2]:
+        ack(station, peer, (number, 0))
+    while (due := station.gossip.next_deadline()) < 3:
+        station.gossip.handle_timeout(at(due))
+    resent = [peer for peer, kind, _ in station.take_sent() if kind == Push.KIND]
+    assert resent == [PEERS[2]] * 2
+    assert round(due, 3) == 3.3, "it lingers after its last try"
+    ack(station, PEERS[1], (number, 0), durable=True)
+    assert station.acknowledged[2:] == [(number, PEERS[1], True)]
+    station.gossip.handle_timeout(at(due))
+    assert station.gossip.counters()["pushes_given_up"] == 1
 
 
 def test_acknowledgements_of_strangers_and_of_other_numbers_do_nothing() -> None:
