@@ -67,7 +67,7 @@ def away_for_a_moment(seed: int) -> None:
     mesh.run(s=0.3)
     mesh.partition(["c"], ["a", "b"])
     mesh.run_until(lambda: is_done(mesh, mesh.known("one")))
-    mesh.run(s=4)
+    mesh.run(s=3)  # the dead are not waited for
     mesh.repair()
     mesh.run_until(mesh.everyone_sees_everyone)
     mesh.run(s=10)
