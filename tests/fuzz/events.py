@@ -27,6 +27,7 @@ from mesh.core.gossip.messages import (
     Pull,
     Push,
     PushAck,
+    PushObjection,
     Section,
     SyncIds,
     SyncRanges,
@@ -185,6 +186,7 @@ class Life:
             SyncWant(family, 8, short),
             SyncWant(family, 32, ids),
             PushAck(durable=bool(number & 1), entries=((number, 0), (number + 1, 0))),
+            PushObjection(number, 0),
         ]
         message = self.feed.choice(said)
         self._say(peer, message.KIND, message.encode())

@@ -84,6 +84,13 @@ OWNERSHIP = (
         (Patch(Gossip, "_objects", no),),
     ),
     Mutant(
+        "objections-unheard",
+        "That a greater claim waits for a disk is taken for silence.",
+        "S9, M3",
+        hunts.race_beside_a_standing_disk,
+        (Patch(Claiming, "handle_objected", nothing),),
+    ),
+    Mutant(
         "nonce-dropped",
         "Claims carry no nonce.",
         "S5",

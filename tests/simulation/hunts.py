@@ -62,6 +62,23 @@ def race_on_slow_disks(seed: int) -> None:
     race(seed, SLOW_DISKS, tasks=8)
 
 
+def race_beside_a_standing_disk(seed: int) -> None:
+    """All claim at once while one disk stands still, longer than any wait for the network."""
+    mesh = a_mesh(seed, 3)
+    for number in range(12):
+        label = f"t{number}"
+        mesh["a"].submit(label)
+        mesh.run(s=0.4)
+        answers = [mesh[name].ask_to_claim(label, wait_s=0.0) for name in mesh.names]
+        disk = mesh.world.hosts[mesh.world.rng.choice(mesh.names)].disk
+        draw, disk.draw = disk.draw, lambda: 0.15
+        mesh.run(s=0.003)
+        disk.draw = draw
+        mesh.run(s=1)
+        won = [answer for answer in answers if answer.done and answer.error is None]
+        assert len(won) == 1, f"{len(won)} may start {label}"
+
+
 def both_sides(seed: int) -> Mesh:
     """Return a mesh whose two sides claimed one task and have not met yet."""
     mesh = a_mesh(seed, 4)

@@ -349,6 +349,15 @@ class Claiming:
         elif settle.known_to(self.ledger.parts.liveness.alive()):
             self.untrack(push)
 
+    def handle_objected(self, now: Now, push: PushNumber, peer: NodeId) -> None:
+        """A peer knows of a greater claim, which it may not say before its disk has it: wait."""
+        settle, key = self._pushes.get(push, (None, b""))
+        holding = self.ledger.sessions.get(key)
+        if settle is None or holding is None or holding.settle is not settle:
+            return
+        settle.object(peer, self._ceiling(now))
+        self.ledger.timers.set(("settle", key), settle.deadline(now.instant))
+
     def untrack(self, push: PushNumber) -> None:
         """Stop measuring a push: all have answered, or whoever has not is too late."""
         del self._pushes[push]

@@ -209,6 +209,12 @@ class Desk:
         self._writing.handle_acknowledged(now, push, peer, durable=durable)
         self._finish(now)
 
+    def handle_objected(self, now: Now, push: PushNumber, peer: NodeId) -> None:
+        """A peer knows of something greater than one push, and will tell."""
+        self.start(now)
+        self._claiming.handle_objected(now, push, peer)
+        self._finish(now)
+
     def handle_committed(self, now: Now, number: CommitNumber) -> None:
         """Everything up to this commit is on disk."""
         self.start(now)

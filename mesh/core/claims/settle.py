@@ -9,6 +9,10 @@ last pushes from the hand-over to the socket until the acknowledgement.
 W is enough while most peers have acknowledged: whatever one message could not tell, another has
 told. Who has heard of fewer than half of the others may be the one whose messages are lost, and
 waits `SILENT_WINDOWS` times as long, in which they are sent again.
+
+Silence is not all that a peer can answer. One whose own greater claim waits for its disk may not
+tell it yet, and disks stand still for longer than any window: it objects, and is waited for up to
+`settle_ceiling_s`.
 """
 
 from bisect import bisect_left, insort
@@ -67,6 +71,8 @@ class Settle:
     """How long it rests in any case before the window opens: bids in an auction do."""
     handed_over: Instant | None = None
     window_s: float = 0.0
+    objections: dict[NodeId, Instant] = field(default_factory=dict)
+    """Who knows of a greater claim, and until when it is waited for their word or receipt."""
 
     def hand_over(self, at: Instant, window_s: float) -> None:
         """The push's own commit is done: it leaves the node now, and the window opens."""
@@ -80,15 +86,18 @@ class Settle:
         self.acknowledged[peer] = None
         return at - self.handed_over
 
+    def object(self, peer: NodeId, until: Instant) -> None:
+        """Hear that a peer knows of a greater claim; to say so again prolongs nothing."""
+        self.objections.setdefault(peer, until)
+
     def deadline(self, at: Instant) -> Instant:
-        """Return when the window ends, or when the wait ends in silence if that was before."""
+        """Return the next moment at which the wait may be over, or the last if all have passed."""
         if self.handed_over is None:
             return NEVER
         opens = later(self.handed_over, self.hold_s)
-        if at < opens:
-            return opens
-        end = later(opens, self.window_s)
-        return end if at < end else later(opens, SILENT_WINDOWS * self.window_s)
+        windows = [later(opens, count * self.window_s) for count in (0, 1, SILENT_WINDOWS)]
+        ends = [*windows, *self.objections.values()]
+        return min((end for end in ends if end > at), default=max(ends))
 
     def known_to(self, alive: Iterable[NodeId]) -> bool:
         """Whether every alive peer acknowledged; true when there is none."""
@@ -99,8 +108,10 @@ class Settle:
         if self.handed_over is None:
             return False
         peers = list(alive)
-        silent = len([peer for peer in peers if peer not in self.acknowledged])
-        windows = 0 if not silent else 1 if 2 * silent < len(peers) else SILENT_WINDOWS
+        silent = [peer for peer in peers if peer not in self.acknowledged]
+        if any(self.objections.get(peer, at) > at for peer in silent):
+            return False
+        windows = 0 if not silent else 1 if 2 * len(silent) < len(peers) else SILENT_WINDOWS
         return at >= later(self.handed_over, self.hold_s + windows * self.window_s)
 
     def restart(self, at: Instant, window_s: float, fresh: Iterable[NodeId]) -> None:

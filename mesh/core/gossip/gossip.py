@@ -18,6 +18,7 @@ from mesh.core.gossip.messages import (
     PulledFacts,
     Push,
     PushAck,
+    PushObjection,
     Section,
     SyncFacts,
     SyncIds,
@@ -30,7 +31,7 @@ from mesh.core.gossip.pulls import Pulls
 from mesh.core.gossip.push import Acknowledger, Publication, Pusher
 from mesh.core.gossip.reconcile import Reconciler
 from mesh.core.gossip.spreader import EAGER, Rumour, Spreader
-from mesh.core.gossip.vocabulary import Family, GossipParts, PushNumber, Receiver, Want
+from mesh.core.gossip.vocabulary import Doubt, Family, GossipParts, PushNumber, Receiver, Want
 from mesh.core.identity import BlobId, FactId, NodeId
 from mesh.core.instants import Instant, Now
 from mesh.core.outbox import BULK_BYTES_MAX
@@ -80,6 +81,7 @@ class Gossip:
         self._handlers: dict[int, Handler] = {
             Push.KIND: self._handle_push,
             PushAck.KIND: self._handle_ack,
+            PushObjection.KIND: self._handle_objection,
             EagerFacts.KIND: self._handle_facts,
             PulledFacts.KIND: self._handle_pulled,
             ToldFacts.KIND: self._handle_facts,
@@ -382,9 +384,12 @@ class Gossip:
             )
             self._post.count("copies_withheld", withheld)
             return withheld
-        beaten = [v for v in held if self._receiver.knows_better(now, v, peer)]
-        self._post.count("receipts_withheld", bool(beaten))
-        return bool(beaten)
+        doubt = max((self._receiver.doubt(now, v, peer) for v in held), default=Doubt.NONE)
+        if doubt is Doubt.BEATEN:
+            objection = PushObjection(section.number, section.part)
+            self._post.send(peer, PushObjection, objection.encode())
+        self._post.count("receipts_withheld", doubt is not Doubt.NONE)
+        return doubt is not Doubt.NONE
 
     def _ask_for_the_base(
         self, now: Now, family: Family, held: Sequence[Verified[Any]], peer: NodeId
@@ -430,6 +435,12 @@ class Gossip:
         ack = PushAck.decode_untrusted(body)
         for number, durable in self._pusher.handle_ack(now.instant, peer, ack):
             self._receiver.handle_acknowledged(now, number, peer, durable)
+
+    def _handle_objection(self, now: Now, peer: NodeId, body: bytes) -> None:
+        number = PushNumber(PushObjection.decode_untrusted(body).number)
+        if self._pusher.is_awaited(number, peer):
+            self._post.count("objections")
+            self._receiver.handle_objected(now, number, peer)
 
     def _handle_have(self, now: Now, peer: NodeId, body: bytes) -> None:
         message = Have.decode_untrusted(body)

@@ -228,6 +228,30 @@ class PushAck(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class PushObjection(Message):
+    """This (number, part) of the peer's pushes is beaten here: it will be told by what.
+
+    It may have to wait for that. What beats it may not be on this node's disk yet, and must not
+    leave before.
+    """
+
+    KIND: ClassVar[int] = 27
+    number: int
+    part: int
+
+    def encode(self) -> bytes:
+        """Return number, part."""
+        return self.number.to_bytes(6, "big") + self.part.to_bytes(2, "big")
+
+    @classmethod
+    def decode_untrusted(cls, data: bytes) -> Self:
+        """Return the message behind foreign bytes; raises RemoteError and nothing else."""
+        if len(data) != ACK_ENTRY_BYTES:
+            raise refuse("not an objection")
+        return cls(int.from_bytes(data[:6], "big"), int.from_bytes(data[6:], "big"))
+
+
+@dataclass(frozen=True, slots=True)
 class ShortIds(Message):
     """The first 8 bytes of the ids of some facts."""
 

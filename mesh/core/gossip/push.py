@@ -195,6 +195,11 @@ class Pusher:
         self._post.count("acks", len(complete))
         return complete
 
+    def is_awaited(self, number: PushNumber, peer: NodeId) -> bool:
+        """Whether a peer has still to acknowledge a push."""
+        flight = self._flights.get(number)
+        return flight is not None and peer in flight.unacknowledged
+
     def next_deadline(self) -> Instant:
         """Return when something has to be sent again, or is given up."""
         if not self._flights:

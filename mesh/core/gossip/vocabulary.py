@@ -42,6 +42,16 @@ PushNumber = NewType("PushNumber", int)
 """One `publish` of this node; rises, and starts anywhere."""
 
 
+class Doubt(IntEnum):
+    """What the receiver of a push thinks of a fact that wants a receipt."""
+
+    NONE = 0
+    UNPROVEN = 1
+    """What it cites has not arrived: it does not count here yet."""
+    BEATEN = 2
+    """Something greater is known here, on disk or not."""
+
+
 class Receiver(Protocol):
     """Who judges the facts that come in: the node, which knows every family's rules."""
 
@@ -57,8 +67,8 @@ class Receiver(Protocol):
         """Whether to keep and spread a fact; raises RemoteError when it breaks a rule."""
         ...
 
-    def knows_better(self, now: Now, verified: Verified[Any], peer: NodeId) -> bool:
-        """Whether a pushed fact is beaten here, of which the peer has been told, or cannot count.
+    def doubt(self, now: Now, verified: Verified[Any], peer: NodeId) -> Doubt:
+        """Return what speaks against a pushed fact; who pushed a beaten one is told by what.
 
         A receipt for it is withheld: to acknowledge is to say "it counts here, and I know of
         nothing greater".
@@ -93,6 +103,10 @@ class Receiver(Protocol):
 
     def handle_acknowledged(self, now: Now, push: PushNumber, peer: NodeId, durable: bool) -> None:
         """A peer has everything of one push; not `durable` where that is wanted: but no copy."""
+        ...
+
+    def handle_objected(self, now: Now, push: PushNumber, peer: NodeId) -> None:
+        """A peer knows of something greater than what one push says."""
         ...
 
 

@@ -26,6 +26,7 @@ from mesh.core.gossip.gossip import Family, Gossip, PushNumber
 from mesh.core.gossip.intake import FORGED
 from mesh.core.gossip.items import Form, Item
 from mesh.core.gossip.messages import ToldFacts
+from mesh.core.gossip.vocabulary import Doubt
 from mesh.core.identity import Address, BlobId, Boot, FactId, NodeId, PublicKey, TaskId, node_id
 from mesh.core.instants import Instant, Now, later
 from mesh.core.links.links import Opened
@@ -165,15 +166,13 @@ class Participant:
         self.desk.handle_changed(now, self.table.add_evidence(evidence_of(verified)))
         return True
 
-    def knows_better(self, now: Now, verified: Verified[Any], peer: NodeId) -> bool:
-        """Whether a pushed fact is beaten here, or does not count yet for want of what it cites.
-
-        Whoever pushed a beaten one is told by what.
-        """
+    def doubt(self, now: Now, verified: Verified[Any], peer: NodeId) -> Doubt:
+        """Return what speaks against a pushed fact; who pushed a beaten one is told by what."""
         ids = dominating_ids(self.table, verified)
         if ids:
             self.gossip.tell(now, peer, Family.TASKS, ids)
-        return bool(ids) or not counts(self.table, verified)
+            return Doubt.BEATEN
+        return Doubt.NONE if counts(self.table, verified) else Doubt.UNPROVEN
 
     def is_backed(self, verified: Verified[Any]) -> bool:
         """Whether a pushed fact counts here from what is held alone."""
@@ -198,6 +197,10 @@ class Participant:
     def handle_acknowledged(self, now: Now, push: PushNumber, peer: NodeId, durable: bool) -> None:
         """A peer holds what was pushed."""
         self.desk.handle_acknowledged(now, push, peer, durable)
+
+    def handle_objected(self, now: Now, push: PushNumber, peer: NodeId) -> None:
+        """A peer knows of something greater than what was pushed."""
+        self.desk.handle_objected(now, push, peer)
 
     def learn(self, now: Now, presence: Verified[Presence]) -> None:
         """Be able to seal to the author of a presence."""

@@ -90,6 +90,22 @@ def test_who_is_hardly_heard_waits_longer() -> None:
     assert one.deadline(Instant(2.5)) == silence
 
 
+def test_who_objects_is_waited_for_beyond_every_window_but_not_for_ever() -> None:
+    one = settle()
+    one.hand_over(Instant(2.0), 0.5)
+    one.acknowledge(A, Instant(2.1))
+    one.object(B, Instant(9.0))
+    one.object(B, Instant(99.0))
+    silence = Instant(2.0 + SILENT_WINDOWS * 0.5)
+    assert not one.may_start(silence, [A, B])
+    assert one.may_start(silence, [A]), "who is gone holds nobody up"
+    assert one.deadline(silence) == 9.0
+    assert not one.may_start(Instant(8.9), [A, B])
+    assert one.may_start(Instant(9.0), [A, B])
+    one.acknowledge(B, Instant(4.0))
+    assert one.may_start(Instant(4.0), [A, B]), "what beat it is no more"
+
+
 def test_after_sleep_only_fresh_voices_count() -> None:
     one = settle()
     one.hand_over(Instant(2.0), 0.5)

@@ -12,6 +12,7 @@ from mesh.core.crypto.suite import SigningKey, Suite
 from mesh.core.effects import CommitNumber, Row
 from mesh.core.errors import Refusal, RemoteError
 from mesh.core.gossip.gossip import Family, Gossip, GossipParts, PushNumber
+from mesh.core.gossip.vocabulary import Doubt
 from mesh.core.identity import BlobId, FactId, MeshId, NodeId, PublicKey
 from mesh.core.instants import NEVER, Instant, Now, WallTime
 from mesh.core.outbox import Outbox
@@ -69,6 +70,7 @@ class Station:
         self.bytes_lacking: dict[FactId, dict[BlobId, bool]] = {}
         """The bytes that a fact names and that are not here, and whether they are coming."""
         self.kept_by: dict[FactId, tuple[NodeId, ...]] = {}
+        self.objected: list[tuple[PushNumber, NodeId]] = []
         self.acknowledged: list[tuple[PushNumber, NodeId, bool]] = []
         self.refused: list[Refusal] = []
         parts = GossipParts(
@@ -91,10 +93,10 @@ class Station:
         self.judged.append(verified.id)
         return self.judge(verified)
 
-    def knows_better(self, now: Now, verified: Verified[Any], peer: NodeId) -> bool:
+    def doubt(self, now: Now, verified: Verified[Any], peer: NodeId) -> Doubt:
         assert now.instant >= 0
         assert peer != self.id
-        return verified.id in self.beaten
+        return Doubt.BEATEN if verified.id in self.beaten else Doubt.NONE
 
     def is_backed(self, verified: Verified[Any]) -> bool:
         return all(self.gossip.holds(Family.TASKS, id_) for id_ in self.bases.get(verified.id, ()))
@@ -114,6 +116,10 @@ class Station:
     def handle_acknowledged(self, now: Now, push: PushNumber, peer: NodeId, durable: bool) -> None:
         assert now.instant >= 0
         self.acknowledged.append((push, peer, durable))
+
+    def handle_objected(self, now: Now, push: PushNumber, peer: NodeId) -> None:
+        assert now.instant >= 0
+        self.objected.append((push, peer))
 
     def notes(self, *texts: bytes) -> list[Verified[Note]]:
         """Return notes signed as one batch."""

@@ -298,6 +298,8 @@ def test_a_receipt_is_withheld_for_what_is_beaten_here() -> None:
     assert b.gossip.holds(Family.TASKS, facts[0].id)
     assert a.acknowledged == []
     assert b.gossip.counters()["receipts_withheld"] > 1, "each resend asks again"
+    assert {peer for _, peer in a.objected} == {b.id}, "silence would be taken for a slow network"
+    assert a.gossip.counters()["objections"] == len(a.objected) > 1
     durable = a.notes(b"another")
     b.beaten[durable[0].id] = None
     network.do(a, lambda g, now: g.publish(now, Family.TASKS, durable, Want.DURABLE))
