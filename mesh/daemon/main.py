@@ -1,6 +1,5 @@
 """`mesh up`: one node on this machine, from its data directory to its control socket."""
 
-import gc
 import json
 import os
 import random
@@ -36,6 +35,7 @@ from mesh.core.trust.tickets import parse_ticket
 from mesh.core.trust_commands import TrustInvite
 from mesh.daemon.blob_files import inventory_of, make_directory
 from mesh.daemon.clock import SystemClock
+from mesh.daemon.collector import look_at_all_for_ever, short_searches
 from mesh.daemon.options import UpOptions
 from mesh.daemon.own_memory import OwnMemory
 from mesh.daemon.places import (
@@ -416,30 +416,22 @@ async def _serve(
     return await _drive(Node(setup), plan, front)
 
 
-def _settle_memory() -> None:
-    """Take what is there for good out of every later search for cycles: modules, restored facts.
-
-    A full search stops the node, 25 ms for the modules alone and as much per 10,000 facts.
-    """
-    gc.collect()
-    gc.freeze()
-
-
 async def _drive(node: Node, plan: Plan, front: Front) -> int:
     reason = ""
     failure: LocalError | None = None
     async with Shell(node, plan) as shell:
         front.shell = shell
-        _settle_memory()
         front.server = ControlServer(front.control, shell.put)
         try:
-            async with trio.open_nursery() as nursery:
-                await nursery.start(front.server.serve)
-                nursery.start_soon(_leave_on_signal, front)
-                nursery.start_soon(_tell_slow_join, front)
-                nursery.start_soon(front.talk.sum_up_for_ever)
-                reason = await shell.run()
-                nursery.cancel_scope.cancel()
+            with short_searches():
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(front.server.serve)
+                    nursery.start_soon(_leave_on_signal, front)
+                    nursery.start_soon(_tell_slow_join, front)
+                    nursery.start_soon(front.talk.sum_up_for_ever)
+                    nursery.start_soon(look_at_all_for_ever)
+                    reason = await shell.run()
+                    nursery.cancel_scope.cancel()
         except* LocalError as errors:
             failure = first_of(errors)
         finally:

@@ -27,6 +27,7 @@ from mesh.core.claims.openings import Openings
 from mesh.core.claims.payloads import Payloads
 from mesh.core.claims.queries import Queries
 from mesh.core.claims.record import Record, token_text
+from mesh.core.claims.refusals import not_durable
 from mesh.core.claims.requests import REQUEST_ROW, Answer, Asker, request_key
 from mesh.core.claims.returning import Returning
 from mesh.core.claims.running import Running
@@ -227,12 +228,7 @@ class Desk:
     def handle_commit_failed(self, now: Now, number: CommitNumber, reason: str) -> None:
         """This commit is not on disk: who waits for it is told so."""
         self.start(now)
-        error = LocalError(
-            "not_durable",
-            f"this node cannot write to its disk: {reason}",
-            "free space or repair the disk, then try again",
-        )
-        self._ledger.disk_error = error
+        error = self._ledger.disk_error = not_durable(reason)
         waits = self._ledger.commit_waits
         failed = [wait for wait in waits if wait.number == number]
         self._ledger.commit_waits = deque(wait for wait in waits if wait.number != number)

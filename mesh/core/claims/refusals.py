@@ -197,3 +197,12 @@ def not_submitted_here(record: Record) -> LocalError:
     return LocalError(
         "not_permitted", f"task {task_text(record.task)} was submitted on {where}", hint
     )
+
+
+def not_durable(reason: str) -> LocalError:
+    """The disk does not take what is written to it."""
+    return LocalError(
+        "not_durable",
+        f"this node cannot write to its disk: {reason}",
+        "free space or repair the disk, then try again",
+    )
