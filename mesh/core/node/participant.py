@@ -213,8 +213,7 @@ class Participant:
             told = (ToldFacts.KIND, bytes((Family.MEMBERS,)) + items)
             self.outbox.effects += self.transport.send_last(now.instant, presence.author, told)
         end = LinkEnd(presence.author, fact.boot, fact.link_key)
-        address = Address(*fact.addresses[0])
-        links.learn(end, address, now.instant)
+        links.learn(end, Address(*fact.addresses[0]), now.instant)
 
     # ---- what comes in
 
@@ -453,7 +452,8 @@ class Participant:
 
     def _advertise(self, now: Now) -> None:
         kinds = self.desk.waiting_kinds()
-        if kinds != self.kinds and now.instant >= self._advertise_at():
+        pause_s = self.params.claims.advertise_s
+        if kinds != self.kinds and now.instant >= later(self.advertised, pause_s):
             self.advertised, self.kinds = now.instant, kinds
             self._set_kinds(now, kinds)
 
@@ -464,9 +464,6 @@ class Participant:
         except LocalError:
             self.transport.count("kinds_not_advertised", len(kinds) - len(kinds) // 2)
             self._set_kinds(now, kinds[: len(kinds) // 2])
-
-    def _advertise_at(self) -> Instant:
-        return later(self.advertised, self.params.claims.advertise_s)
 
     def handle_timeout(self, now: Now) -> list[Effect]:
         """Let every part whose time has come act."""
@@ -480,9 +477,7 @@ class Participant:
         for part in (self.membership, self.gossip, self.desk, self.blobs):
             if part.next_deadline() <= instant:
                 part.handle_timeout(now)
-        if self.bulk.next_deadline() <= instant:
-            return self.bulk.handle_timeout(instant)
-        return []
+        return self.bulk.handle_timeout(instant) if self.bulk.next_deadline() <= instant else []
 
     def next_deadline(self) -> Instant:
         """Return when the earliest part wants to act."""
@@ -497,7 +492,7 @@ class Participant:
             self.sheets.next_deadline(),
         )
         if self.desk.waiting_kinds() != self.kinds:
-            return min(deadline, self._advertise_at())
+            return min(deadline, later(self.advertised, self.params.claims.advertise_s))
         return deadline
 
     def tasks(self) -> tuple[TaskId, ...]:
