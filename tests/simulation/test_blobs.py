@@ -36,6 +36,13 @@ def small_quota() -> Params:
     return replace(params, blobs=replace(params.blobs, quota_bytes=1_000_000))
 
 
+def forgetful(retention_s: float) -> Params:
+    """Keep finished tasks for so long, and what nobody uses for seconds."""
+    base = params_for("local")
+    claims = replace(base.claims, retention_s=retention_s)
+    return replace(base, claims=claims, blobs=replace(base.blobs, unused_keep_s=5.0))
+
+
 def put(mesh: Mesh, name: str, data: bytes) -> str:
     """Store bytes at a node, as a client does, and return their digest."""
     digest = name_of(data).hex()
@@ -139,10 +146,7 @@ def test_a_result_of_any_size_that_is_allowed_comes_as_it_was(meshes: MeshOf, si
 def test_a_result_is_kept_by_owner_and_submitter_until_retention_and_no_longer(
     meshes: MeshOf,
 ) -> None:
-    base = params_for("local")
-    claims = replace(base.claims, retention_s=60.0)
-    blobs = replace(base.blobs, unused_keep_s=5.0)
-    mesh = meshes(3, params=replace(base, claims=claims, blobs=blobs))
+    mesh = meshes(3, params=forgetful(60.0))
     mesh["a"].submit("build")
     mesh.run(s=1)
     handle = mesh["b"].claim("build").text("handle")
@@ -233,13 +237,7 @@ def test_small_blobs_fill_no_table(meshes: MeshOf) -> None:
 
 
 def test_a_blob_goes_with_the_last_task_that_names_it(meshes: MeshOf) -> None:
-    base = params_for("local")
-    params = replace(
-        base,
-        claims=replace(base.claims, retention_s=10.0),
-        blobs=replace(base.blobs, unused_keep_s=5.0),
-    )
-    mesh = meshes(3, params=params)
+    mesh = meshes(3, params=forgetful(10.0))
     submit_large(mesh, "a")
     mesh["c"].claim_next("build", wait_s=30)
     mesh["c"].start("build")
@@ -328,13 +326,7 @@ def test_a_full_disk_refuses_large_bytes_in_requests_and_loses_nothing(meshes: M
 
 
 def test_an_accept_waits_for_its_context_while_the_giver_stays_the_owner(meshes: MeshOf) -> None:
-    base = params_for("local")
-    params = replace(
-        base,
-        claims=replace(base.claims, retention_s=10.0),
-        blobs=replace(base.blobs, unused_keep_s=5.0),
-    )
-    mesh = meshes(3, params=params)
+    mesh = meshes(3, params=forgetful(10.0))
     mesh["a"].submit("build")
     mesh.run(s=1)
     handle = mesh["b"].claim("build").text("handle")

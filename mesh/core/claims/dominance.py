@@ -102,12 +102,7 @@ def owner_ids(table: Table, verified: Verified[Any]) -> list[FactId]:
 def counts(table: Table, verified: Verified[Any]) -> bool:
     """Whether the claim that a fact stands up for is valid here, so that it keeps others away."""
     cited = cited_task(verified)
-    if cited is None:
-        return True
-    task, claim_id = cited
-    record = table.record(task)
-    view = None if record is None else view_of(record, claim_id)
-    return view is not None and view.valid
+    return cited is None or _is_valid(table, *cited)
 
 
 def base_of(verified: Verified[Any]) -> FactId | None:
@@ -123,11 +118,7 @@ def is_backed(table: Table, verified: Verified[Any]) -> bool:
     A result whose claim is unknown completes nothing: who has only the result has no copy.
     """
     claim = base_of(verified)
-    if claim is None:
-        return True
-    record = table.record(verified.fact.task)
-    view = None if record is None else view_of(record, claim)
-    return view is not None and view.valid
+    return claim is None or _is_valid(table, verified.fact.task, claim)
 
 
 def missing_ids(table: Table, verified: Verified[Any]) -> list[FactId]:
@@ -146,6 +137,12 @@ def missing_ids(table: Table, verified: Verified[Any]) -> list[FactId]:
             return [view.fact.fact.spec]
         cited = view.fact.fact.supersedes
     return []
+
+
+def _is_valid(table: Table, task: TaskId, claim: FactId) -> bool:
+    record = table.record(task)
+    view = None if record is None else view_of(record, claim)
+    return view is not None and view.valid
 
 
 def view_of(record: Record, claim: FactId) -> ClaimView | None:

@@ -321,16 +321,19 @@ class Gossip:
                 rumour = Rumour(encoded, relay, verified.fact.URGENT)
                 self._spreader.add(now.instant, family, verified.id, rumour, stage)
 
+    def _take_in(self, now: Now, family: Family, items: tuple[Item, ...], peer: NodeId) -> Taken:
+        """Judge facts that are news to others as well, and spread what is kept."""
+        taken = self._intake.take(now, family, items, peer)
+        self._forward(now, taken.accepted, EAGER)
+        return taken
+
     def _handle_facts(self, now: Now, peer: NodeId, body: bytes) -> None:
         message = EagerFacts.decode_untrusted(body)
-        taken = self._intake.take(now, message.family, message.items, peer)
-        self._forward(now, taken.accepted, EAGER)
-        _raise(taken)
+        _raise(self._take_in(now, message.family, message.items, peer))
 
     def _handle_pulled(self, now: Now, peer: NodeId, body: bytes) -> None:
         message = PulledFacts.decode_untrusted(body)
-        taken = self._intake.take(now, message.family, message.items, peer)
-        self._forward(now, taken.accepted, EAGER)
+        taken = self._take_in(now, message.family, message.items, peer)
         came = [accepted.verified for accepted in taken.accepted]
         self._ask_for_the_base(now, message.family, came, peer)
         _raise(taken)
@@ -355,8 +358,7 @@ class Gossip:
         error: RemoteError | None = None
         judged = []
         for section in message.sections:
-            taken = self._intake.take(now, message.family, section.items, peer)
-            self._forward(now, taken.accepted, EAGER)
+            taken = self._take_in(now, message.family, section.items, peer)
             if taken.error is None and not self._objects(now, message.family, section, taken, peer):
                 judged.append(section)
             error = error or taken.error
@@ -373,9 +375,8 @@ class Gossip:
         """
         if section.want is Want.NOTHING:
             return False
-        found = (self.get(family, id_) for id_ in taken.ids)
-        held = [verified for verified in found if verified is not None]
-        if len(held) < len(taken.ids):
+        held = self._all_held(family, taken.ids)
+        if held is None:
             self._post.count("receipts_withheld")
             return True
         if section.want is Want.DURABLE:
@@ -390,6 +391,12 @@ class Gossip:
             self._post.send(peer, PushObjection, objection.encode())
         self._post.count("receipts_withheld", doubt is not Doubt.NONE)
         return doubt is not Doubt.NONE
+
+    def _all_held(self, family: Family, ids: Sequence[FactId]) -> list[Verified[Any]] | None:
+        """Return these facts, or None unless all are held."""
+        found = [self.get(family, id_) for id_ in ids]
+        held = [verified for verified in found if verified is not None]
+        return held if len(held) == len(ids) else None
 
     def _ask_for_the_base(
         self, now: Now, family: Family, held: Sequence[Verified[Any]], peer: NodeId
@@ -423,9 +430,8 @@ class Gossip:
     def handle_stored(self, now: Now, blobs: Iterable[BlobId]) -> None:
         """These bytes are on disk: send the receipts that waited for nothing else."""
         for withheld in self._awaiting.take(blobs):
-            found = (self.get(withheld.family, id_) for id_ in withheld.ids)
-            held = [verified for verified in found if verified is not None]
-            if len(held) < len(withheld.ids):
+            held = self._all_held(withheld.family, withheld.ids)
+            if held is None:
                 continue
             baseless = self._ask_for_the_base(now, withheld.family, held, withheld.peer)
             if not baseless and not self._lacks_bytes(withheld, held):

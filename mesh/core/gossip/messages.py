@@ -201,6 +201,16 @@ class Push(Message):
         return cls(family, tuple(sections))
 
 
+def pack_entry(number: int, part: int) -> bytes:
+    """Return what names one part of a push."""
+    return ACK_ENTRY.pack(number >> 32, number & 0xFFFFFFFF, part)
+
+
+def unpack_entries(data: bytes) -> tuple[tuple[int, int], ...]:
+    """Return the (number, part) of which these bytes are made."""
+    return tuple((high << 32 | low, part) for high, low, part in ACK_ENTRY.iter_unpack(data))
+
+
 @dataclass(frozen=True, slots=True)
 class PushAck(Message):
     """These (number, part) of the peer's pushes are here; durable: and on disk.
@@ -214,17 +224,14 @@ class PushAck(Message):
 
     def encode(self) -> bytes:
         """Return durable, entries."""
-        packed = [n.to_bytes(6, "big") + part.to_bytes(2, "big") for n, part in self.entries]
-        return bytes((self.durable,)) + b"".join(packed)
+        return bytes((self.durable,)) + b"".join(pack_entry(*entry) for entry in self.entries)
 
     @classmethod
     def decode_untrusted(cls, data: bytes) -> Self:
         """Return the message behind foreign bytes; raises RemoteError and nothing else."""
         if len(data) % ACK_ENTRY_BYTES != 1 or data[0] > 1 or len(data) > BODY_BYTES_MAX:
             raise refuse("not an acknowledgement")
-        packed = ACK_ENTRY.iter_unpack(data[1:])
-        entries = [(high << 32 | low, part) for high, low, part in packed]
-        return cls(bool(data[0]), tuple(entries))
+        return cls(bool(data[0]), unpack_entries(data[1:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,14 +248,15 @@ class PushObjection(Message):
 
     def encode(self) -> bytes:
         """Return number, part."""
-        return self.number.to_bytes(6, "big") + self.part.to_bytes(2, "big")
+        return pack_entry(self.number, self.part)
 
     @classmethod
     def decode_untrusted(cls, data: bytes) -> Self:
         """Return the message behind foreign bytes; raises RemoteError and nothing else."""
         if len(data) != ACK_ENTRY_BYTES:
             raise refuse("not an objection")
-        return cls(int.from_bytes(data[:6], "big"), int.from_bytes(data[6:], "big"))
+        ((number, part),) = unpack_entries(data)
+        return cls(number, part)
 
 
 @dataclass(frozen=True, slots=True)

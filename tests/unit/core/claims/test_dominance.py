@@ -61,7 +61,8 @@ def test_only_the_greatest_claim_outraces_and_only_within_its_epoch() -> None:
     assert outraced(world[0].table, heir) is None, "who is gone has not lost a race"
 
 
-def test_a_claim_counts_once_what_it_cites_is_there() -> None:
+def taken_over() -> tuple[World, str]:
+    """Return a world whose first place has taken a task over unheard by the third; its handle."""
     world = World(3)
     task = world[0].submit()
     world.run(0.1)
@@ -69,7 +70,12 @@ def test_a_claim_counts_once_what_it_cites_is_there() -> None:
     world.run(0.1)
     world.parted = {2: 1}
     world[0].learn_end(world[1], "left")
-    world[0].claim(task)
+    handle: str = world[0].claim(task)["handle"]
+    return world, handle
+
+
+def test_a_claim_counts_once_what_it_cites_is_there() -> None:
+    world, _ = taken_over()
     evidence, heir = world[0].gossip.published[-2:]
     stranger = world[2]
     stranger.table.add(heir)
@@ -81,15 +87,8 @@ def test_a_claim_counts_once_what_it_cites_is_there() -> None:
 
 
 def test_who_has_only_the_end_of_a_task_asks_for_the_rest_step_by_step() -> None:
-    world = World(3)
-    task = world[0].submit()
-    world.run(0.1)
-    world[1].claim(task)
-    world.run(0.1)
-    world.parted = {2: 1}
-    world[0].learn_end(world[1], "left")
-    heir = world[0].claim(task)
-    world[0].call(TaskComplete(heir["handle"]))
+    world, handle = taken_over()
+    world[0].call(TaskComplete(handle))
     spec, *_, evidence, second, started, result = world[0].gossip.published
     (first,) = [v for v in world[1].gossip.published if isinstance(v.fact, Claim)]
     table = Table(MESH, PARAMS, lambda _: False)
