@@ -237,7 +237,10 @@ class LinkParams:
         200.0, 1, 100_000, "hellos heard per second of all sources; beyond them a cookie is asked"
     )
     sources_max: int = tunable(1024, 16, 65_536, "sources with a bucket of their own")
-    streams_max: int = tunable(64, 2, 4096, "streams open at once")
+    streams_max: int = tunable(64, 2, 4096, "streams of members open at once")
+    stream_spare_s: float = tunable(
+        2.0, 0.1, 600, "one without a byte for so long makes room when there are too many"
+    )
     stream_idle_s: float = tunable(20.0, 1, 600, "a stream without a byte for so long is closed")
     strikes_max: int = tunable(3, 1, 100, "invalid signatures forwarded before a peer is muted")
     mute_s: float = tunable(600.0, 1, 86_400, "a muted peer stays muted so long")

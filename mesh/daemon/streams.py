@@ -43,8 +43,9 @@ class StreamBounds:
 
     queue_bytes_max: int = 4 * 1024 * 1024 + 256 * 1024
     """Unsent bytes of one stream: a full queue of the node, sealed; over it the stream ends."""
-    streams_max: int = 128
-    """Streams at once: twice what the node keeps, as it closes before we have flushed."""
+    streams_max: int = 384
+    """Streams at once: more than the node keeps (64 of members, 128 of joins, 128 that have said
+    nothing yet), as it closes before we have flushed. Which of too many go is for it to say."""
     dial_s: float = 5.0
     linger_s: float = 10.0
     """A stream that the node has closed may flush for so long."""

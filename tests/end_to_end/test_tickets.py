@@ -15,6 +15,7 @@ from mesh.core.errors import LocalError
 from mesh.core.identity import NodeId, node_id
 from mesh.core.instants import WallTime
 from mesh.core.node.entry import JOIN_MARK
+from mesh.core.params import LinkParams
 from mesh.core.trust.joining import Joined, Joiner, JoinParts, JoinWish, Step
 from mesh.core.trust.tickets import Ticket, parse_ticket
 from tests.end_to_end.processes import RealMesh
@@ -22,6 +23,8 @@ from tests.end_to_end.processes import RealMesh
 RUSH = 100
 USES = 3
 LIMIT_S = 30.0
+HELD = 150
+STREAM_IDLE_S = LinkParams().stream_idle_s
 SUITE = RealSuite()
 
 
@@ -131,3 +134,20 @@ def test_a_lost_reply_spends_nothing_not_even_over_a_crash(real_mesh: RealMesh) 
     assert other.joined is not None
     assert late.refusal == "ticket_used"
     assert book_of(first, ticket) == (0, [unlucky.id.hex(), other.id.hex()])
+
+
+def test_connections_that_say_nothing_keep_nobody_out(real_mesh: RealMesh) -> None:
+    """They stay open for twenty seconds where there is room for them, and no more than there is."""
+    (first,) = real_mesh.start(1)
+    machine = Machine(0, ticket_of(first, 1), first.port)
+    with contextlib.ExitStack() as held:
+        for number in range(2 * HELD):
+            stream = socket.create_connection(("127.0.0.1", first.port), timeout=5.0)
+            held.enter_context(stream)
+            if number % 2:
+                stream.sendall(JOIN_MARK)
+        begun = time.monotonic()
+        machine.ask_until_told()
+        took_s = time.monotonic() - begun
+    assert machine.joined is not None, machine.refusal
+    assert took_s < STREAM_IDLE_S / 2

@@ -1,6 +1,7 @@
 """How strangers become members: tickets over simulated streams, refusals, open meshes."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,8 @@ from mesh.sim.population import Population
 from mesh.sim.scenario import Mesh, Refused
 from mesh.sim.suite import SimSuite
 from mesh.sim.world import World
+
+RUSH, WAVE = 80, 20
 
 
 def founded(seed: int = 1, count: int = 4) -> Mesh:
@@ -55,6 +58,22 @@ def test_strangers_join_by_ticket_and_everybody_knows_them() -> None:
     mesh.run_until(mesh.converged, 10)
     mesh["d"].claim("build")
     mesh.run_until(lambda: mesh.everyone_agrees("build", holder="d"))
+
+
+def test_more_join_than_streams_are_kept_open() -> None:
+    """Newcomers compare tables with the first node over streams that then rest for 20 s."""
+    params = params_for("lan")
+    few = replace(params, links=replace(params.links, streams_max=4))
+    world = World(1, few, Population(by_ticket=True), suite=SimSuite(strict=True))
+    mesh = Mesh(world, tuple(f"n{number:02}" for number in range(RUSH)))
+    world.start("n00")
+    mesh.run(s=1)
+    invited(mesh, "n00", uses=RUSH)
+    for first in range(1, RUSH, WAVE):
+        for name in mesh.names[first : first + WAVE]:
+            world.start(name)
+        mesh.run(s=0.05)
+    mesh.run_until(mesh.everyone_sees_everyone, 5)
 
 
 def test_a_used_ticket_lets_nobody_else_in_and_the_node_says_why() -> None:

@@ -7,10 +7,10 @@ import pytest
 from mesh.core.claims.allocation import claim_rank
 from mesh.core.claims.facts import Claim, Result, Spec
 from mesh.core.commands import MemberList, NodeStatus, TaskClaim
-from mesh.core.effects import CloseStream, Commit, CommitNumber, Halt, StreamId
+from mesh.core.effects import CloseStream, Commit, CommitNumber, Effect, Halt, StreamId
 from mesh.core.gossip.gossip import Family
 from mesh.core.gossip.items import Form, Item
-from mesh.core.gossip.messages import EagerFacts
+from mesh.core.gossip.messages import EagerFacts, SyncFacts
 from mesh.core.identity import Address, Boot, FactId, Incarnation, TaskId, dot_task_id
 from mesh.core.inputs import (
     CommitDone,
@@ -24,6 +24,7 @@ from mesh.core.instants import Now, later
 from mesh.core.links.cookie import COOKIE_BYTES, encode_cookie
 from mesh.core.links.hello import ASK, encode_hello
 from mesh.core.membership.facts import Accusation, Verdict
+from mesh.core.node.admissions import JOINS_MAX
 from mesh.core.node.doorway import UNREAD_STREAMS_MAX
 from mesh.core.node.halts import START_AFRESH
 from mesh.core.node.messages import Relay
@@ -291,6 +292,62 @@ def test_streams_of_strangers_are_bounded_and_closed(trio_mesh: Mesh) -> None:
     assert effects == []
     for number in range(UNREAD_STREAMS_MAX + 1):
         node.handle(now, StreamClosed(StreamId(2 * number), "ended"))
+
+
+def closed_by(effects: list[Effect]) -> list[StreamId]:
+    return [effect.stream for effect in effects if isinstance(effect, CloseStream)]
+
+
+def test_who_holds_streams_open_and_says_nothing_makes_room_for_others(trio_mesh: Mesh) -> None:
+    node, spare_s = node_of(trio_mesh, "a"), trio_mesh.world.params.links.stream_spare_s
+    then = trio_mesh.world.hosts["a"].clock.read(trio_mesh.world.now_s)
+    for number in range(UNREAD_STREAMS_MAX):
+        node.handle(then, StreamOpened(StreamId(2 * number), STRANGER, dialled=False))
+    now = Now(later(then.instant, spare_s), then.wall)
+    newcomer = StreamId(2 * UNREAD_STREAMS_MAX)
+    assert closed_by(node.handle(now, StreamOpened(newcomer, STRANGER, dialled=False))) == [
+        StreamId(2 * number) for number in range(UNREAD_STREAMS_MAX)
+    ]
+    assert closed_by(node.handle(now, StreamReceived(newcomer, b"J"))) == []
+
+
+def test_joins_that_get_no_further_make_room_for_others(trio_mesh: Mesh) -> None:
+    node, spare_s = node_of(trio_mesh, "a"), trio_mesh.world.params.links.stream_spare_s
+    then = trio_mesh.world.hosts["a"].clock.read(trio_mesh.world.now_s)
+
+    def knock(now: Now, number: int) -> list[StreamId]:
+        stream = StreamId(2 * number)
+        node.handle(now, StreamOpened(stream, STRANGER, dialled=False))
+        return closed_by(node.handle(now, StreamReceived(stream, b"J")))
+
+    assert not any(knock(then, number) for number in range(JOINS_MAX))
+    assert knock(then, JOINS_MAX) == [StreamId(2 * JOINS_MAX)]
+    later_on = Now(later(then.instant, spare_s), then.wall)
+    assert knock(later_on, JOINS_MAX + 1) == [StreamId(0)]
+
+
+def test_streams_of_members_that_rest_make_room_and_strangers_go_first(trio_mesh: Mesh) -> None:
+    node, links = node_of(trio_mesh, "a"), trio_mesh.world.params.links
+    then = trio_mesh.world.hosts["a"].clock.read(trio_mesh.world.now_s)
+    bulk = participant_of(trio_mesh, "a").bulk
+    peer = participant_of(trio_mesh, "b").author.id
+    bulk.send(then.instant, {peer: [(SyncFacts.KIND, b"")]})
+    [ours] = bulk.channels
+
+    def dial_in(now: Now, number: int) -> list[StreamId]:
+        stream = StreamId(2 * number)
+        node.handle(now, StreamOpened(stream, STRANGER, dialled=False))
+        return closed_by(node.handle(now, StreamReceived(stream, b"S")))
+
+    assert not any(dial_in(then, number) for number in range(links.streams_max - 1))
+    assert dial_in(then, 900) == [StreamId(1800)]
+    now = Now(later(then.instant, links.stream_spare_s), then.wall)
+    assert dial_in(now, 901) == [StreamId(0)]
+    assert ours in bulk.channels
+    # A stranger that wants in is let in whatever streams there are.
+    stream = StreamId(1900)
+    node.handle(then, StreamOpened(stream, STRANGER, dialled=False))
+    assert closed_by(node.handle(then, StreamReceived(stream, b"J"))) == []
 
 
 def test_a_node_that_cannot_write_its_first_row_stops_and_says_why(meshes: MeshOf) -> None:

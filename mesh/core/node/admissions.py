@@ -66,9 +66,11 @@ class Admissions:
 
     def accept(self, now: Now, stream: StreamId, *, relayed: bool) -> None:
         """Somebody wants to join; raises RemoteError when too many do."""
-        if len(self.joins) + len(self.relays) >= JOINS_MAX:
-            raise RemoteError(Refusal.OVER_CAP, "joins under way")
         participant = self.participant
+        if self._is_full():
+            self._end_oldest(now)
+        if self._is_full():
+            raise RemoteError(Refusal.OVER_CAP, "joins under way")
         parts = AdmitParts(
             author=participant.author,
             trust=participant.trust,
@@ -82,6 +84,17 @@ class Admissions:
             relayed=relayed,
         )
         self.joins[stream] = (Admitter(parts), later(now.instant, JOIN_LIMIT_S))
+
+    def _is_full(self) -> bool:
+        return len(self.joins) + len(self.relays) >= JOINS_MAX
+
+    def _end_oldest(self, now: Now) -> None:
+        """Hang up on who has taken longest, unless it is hardly here: it may come again."""
+        spare_s = self.participant.params.links.stream_spare_s
+        for stream, (_, due) in self.joins.items():
+            if now.instant >= later(due, spare_s - JOIN_LIMIT_S):
+                self.participant.outbox.put(self._close(stream))
+            return
 
     def _contacts(self) -> tuple[SignedFact, ...]:
         alive = self.participant.membership.alive()

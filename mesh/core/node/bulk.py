@@ -55,7 +55,8 @@ class Bulk:
             known = self._by_peer.get(peer)
             channel = None if known is None else self.channels.get(known)
             if channel is None:
-                if len(self.channels) >= self.params.streams_max:
+                effects += self.make_room(now)
+                if not self.has_room():
                     continue
                 channel = self._add(StreamId(next(self.ids)), peer, now, dialled=True)
                 effects.append(OpenStream(channel.id, address))
@@ -63,6 +64,23 @@ class Bulk:
                 effects += self._queue(channel, now, kind, body)
         bulk.clear()
         return effects
+
+    def has_room(self) -> bool:
+        """Whether one more stream may be opened or accepted."""
+        return len(self.channels) < self.params.streams_max
+
+    def make_room(self, now: Instant) -> list[Effect]:
+        """Close the stream that has been idle longest, if one more would be too many.
+
+        Those of which nobody knows yet whose they are go first.
+        """
+        if self.has_room():
+            return []
+        spare_s = self.params.stream_spare_s
+        idle = [c for c in self.channels.values() if now >= later(c.used, spare_s)]
+        if not idle:
+            return []
+        return self.close(min(idle, key=lambda c: (c.peer is not None, c.used)).id)
 
     def _add(
         self, stream: StreamId, peer: NodeId | None, now: Instant, *, dialled: bool

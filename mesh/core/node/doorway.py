@@ -51,13 +51,20 @@ class Doorway:
 
     def close_silent(self, instant: Instant) -> None:
         """Close the streams that have said nothing for too long."""
-        while self.next_deadline() <= instant:
-            stream = next(iter(self.unread))
+        self._close_silent(instant, self.participant.params.links.stream_idle_s)
+
+    def _close_silent(self, instant: Instant, patience_s: float) -> None:
+        while self.unread:
+            stream, opened = next(iter(self.unread.items()))
+            if instant < later(opened, patience_s):
+                return
             del self.unread[stream]
             self._close(stream)
 
     def _handle_opened(self, now: Now, stream: StreamId, *, dialled: bool) -> None:
         if not dialled:
+            if len(self.unread) >= UNREAD_STREAMS_MAX:
+                self._close_silent(now.instant, self.participant.params.links.stream_spare_s)
             if len(self.unread) < UNREAD_STREAMS_MAX:
                 self.unread[stream] = now.instant
             else:
@@ -71,10 +78,8 @@ class Doorway:
         participant, bulk = self.participant, self.participant.bulk
         if stream in self.unread:
             del self.unread[stream]
-            if len(bulk.channels) >= participant.params.links.streams_max:
-                self._close(stream)
-            elif data[:1] == MARK:
-                bulk.accept(now.instant, stream)
+            if data[:1] == MARK:
+                self._accept_bulk(now, stream)
             elif data[:1] in {JOIN_MARK, RELAYED_JOIN_MARK}:
                 self.admissions.accept(now, stream, relayed=data[:1] == RELAYED_JOIN_MARK)
                 data = data[1:]
@@ -88,6 +93,14 @@ class Doorway:
             for kind, body in messages:
                 assert peer is not None
                 self._extend(participant.receive_message(now, peer, kind, body))
+
+    def _accept_bulk(self, now: Now, stream: StreamId) -> None:
+        bulk = self.participant.bulk
+        self._extend(bulk.make_room(now.instant))
+        if bulk.has_room():
+            bulk.accept(now.instant, stream)
+        else:
+            self._close(stream)
 
     def _forget(self, now: Now, stream: StreamId) -> None:
         peer = self.participant.bulk.handle_closed(stream)
