@@ -6,6 +6,7 @@ however many tasks wait.
 
 from bisect import bisect_left, insort
 from itertools import chain, islice
+from typing import Any
 
 from mesh.core.identity import TaskId
 
@@ -13,6 +14,8 @@ BLOCK_KEYS_MAX = 512
 
 Key = tuple[int, TaskId]
 """(wall milliseconds that `scheduling.order_key` makes of a spec, task): who goes before whom."""
+Place = tuple[int, TaskId, *tuple[Any, ...]]
+"""A key with whatever the keeper of a list wants to know of a task: nothing more is compared."""
 
 
 class _Queue:
@@ -21,10 +24,10 @@ class _Queue:
     __slots__ = ("blocks", "lasts")
 
     def __init__(self) -> None:
-        self.blocks: list[list[Key]] = []
-        self.lasts: list[Key] = []
+        self.blocks: list[list[Place]] = []
+        self.lasts: list[Place] = []
 
-    def add(self, key: Key) -> None:
+    def add(self, key: Place) -> None:
         if not self.blocks:
             self.blocks.append([key])
             self.lasts.append(key)
@@ -40,7 +43,7 @@ class _Queue:
             at += 1
         self.lasts[at] = block[-1]
 
-    def remove(self, key: Key) -> None:
+    def remove(self, key: Place) -> None:
         at = bisect_left(self.lasts, key)
         block = self.blocks[at]
         place = bisect_left(block, key)
@@ -64,18 +67,18 @@ class Backlog:
     def __len__(self) -> int:
         return sum(len(block) for queue in self._queues.values() for block in queue.blocks)
 
-    def add(self, kind: str, key: Key) -> None:
+    def add(self, kind: str, key: Place) -> None:
         """Put in a key that is not there."""
         self._queues.setdefault(kind, _Queue()).add(key)
 
-    def remove(self, kind: str, key: Key) -> None:
+    def remove(self, kind: str, key: Place) -> None:
         """Take out a key that is there."""
         queue = self._queues[kind]
         queue.remove(key)
         if not queue.blocks:
             del self._queues[kind]
 
-    def first(self, kind: str, count: int) -> list[Key]:
+    def first(self, kind: str, count: int) -> list[Place]:
         """Return the first keys of a kind, in order."""
         queue = self._queues.get(kind)
         return [] if queue is None else list(islice(chain.from_iterable(queue.blocks), count))

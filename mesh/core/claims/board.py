@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mesh.core.claims.backlog import Backlog, Key
+from mesh.core.claims.backlog import Backlog, Key, Place
 from mesh.core.identity import Boot, FactId, NodeId, TaskId
 from mesh.core.instants import Instant
 
@@ -19,41 +19,46 @@ class OwnerSession(NamedTuple):
     boot: Boot
 
 
+_Listed = tuple[int, TaskId, str, Instant]
+"""The key of a task, its kind, and since when it is open."""
+
+
 @dataclass(slots=True)
 class Board:
     """The open tasks of each kind, most urgent first, with the instant since when they are open."""
 
     _open: Backlog = field(default_factory=Backlog)
-    _places: dict[TaskId, tuple[str, Key, Instant]] = field(default_factory=dict)
+    _places: dict[TaskId, _Listed] = field(default_factory=dict)
     _owners: dict[OwnerSession, dict[TaskId, None]] = field(default_factory=dict)
     _owner_of: dict[TaskId, OwnerSession] = field(default_factory=dict)
     _retry_at: dict[TaskId, tuple[FactId, Instant]] = field(default_factory=dict)
 
     def open(self, kind: str, key: Key, since: Instant) -> bool:
         """List a task at its place in the order; false when it was listed there already."""
-        place = self._places.get(key[1])
+        order, task = key
+        place = self._places.get(task)
         if place is not None:
-            if place[:2] == (kind, key):
+            if place[0] == order and place[2] == kind:
                 return False
-            since = place[2]
-            self.close(key[1])
-        self._places[key[1]] = (kind, key, since)
-        self._open.add(kind, key)
+            since = place[3]
+            self.close(task)
+        self._places[task] = place = (order, task, kind, since)
+        self._open.add(kind, place)
         return True
 
     def close(self, task: TaskId) -> None:
         """Take a task off the list."""
         place = self._places.pop(task, None)
         if place is not None:
-            self._open.remove(place[0], place[1])
+            self._open.remove(place[2], place)
 
     def open_since(self, task: TaskId) -> Instant | None:
         """Return since when a task is open, or None."""
         place = self._places.get(task)
-        return None if place is None else place[2]
+        return None if place is None else place[3]
 
-    def candidates(self, kind: str, count: int) -> list[Key]:
-        """Return the first open tasks of a kind, in order."""
+    def candidates(self, kind: str, count: int) -> list[Place]:
+        """Return the places of the first open tasks of a kind, in order."""
         return self._open.first(kind, count)
 
     def watch(self, task: TaskId, owner: OwnerSession | None) -> None:

@@ -43,7 +43,7 @@ class Choosing:
         ahead = merge(*(board.candidates(kind, SCAN) for kind in dict.fromkeys(kinds)))
         best: tuple[int, TaskId] | None = None
         is_near, looked_at, priority = False, 0, None
-        for _, task in ahead:
+        for _, task, *_ in ahead:
             record = self.ledger.known(task)
             assert record.spec is not None
             spec = record.spec.fact

@@ -22,6 +22,8 @@ MS = 1000
 def order_key(task: TaskId, spec: Spec, params: ClaimParams) -> Key:
     """Return a task's place among those that may be claimed; the least goes first."""
     ready_ms = max(spec.created_ms, spec.not_before_ms or 0)
+    if not spec.priority:
+        return ready_ms, task  # the spec's own number, not another one as large
     return ready_ms - spec.priority * round(params.priority_step_s * MS), task
 
 

@@ -5,7 +5,7 @@ somebody asks. What a fact adds up to with others is decided in `record.derive` 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from mesh.core.claims.exchange_facts import Release
 from mesh.core.claims.facts import Cancel, Claim, Evidence, Progress, TaskFact
@@ -30,17 +30,48 @@ def _cites(verified: Verified[Any], gone: Mapping[FactId, None]) -> bool:
     return isinstance(fact, Claim) and (fact.because in gone or fact.presence in gone)
 
 
-class _Entry:
-    """One task: its facts, its record once asked for, and its places in the indexes."""
+class _Entry(TaskFacts):
+    """One task: its facts, and its record once asked for."""
 
-    __slots__ = ("facts", "key", "owner", "parents", "record")
+    __slots__ = ("record",)
 
-    def __init__(self, facts: TaskFacts) -> None:
-        self.facts = facts
+    def __init__(self, task: TaskId) -> None:
+        super().__init__(task)
         self.record: Record | None = None
-        self.owner: NodeId | None = None
-        self.parents: tuple[TaskId, ...] = ()
-        self.key: str | None = None
+        """Of before the last change, by which it stands in the indexes, while that is not read."""
+
+
+_Place = TypeVar("_Place")
+_Standing = tuple[NodeId | None, str | None, tuple[TaskId, ...]]
+"""Where a task is in the indexes: under its owner and its limited key, and below its parents."""
+_NOWHERE: _Standing = (None, None, ())
+
+
+def _standing(record: Record) -> _Standing:
+    spec = record.spec
+    parents = () if spec is None else spec.fact.parents
+    if not record.is_worked_on:
+        return None, None, parents
+    assert record.owner is not None
+    assert spec is not None
+    key = None if spec.fact.limit is None else spec.fact.limit[0]
+    return record.owner.fact.author, key, parents
+
+
+def _move(
+    index: dict[_Place, dict[TaskId, None]],
+    task: TaskId,
+    before: _Place | None,
+    now: _Place | None,
+) -> None:
+    """Move a task from one place of an index to another; None is no place."""
+    if before is not None:
+        filed = index[before]
+        del filed[task]
+        if not filed:
+            del index[before]
+    if now is not None:
+        index.setdefault(now, {})[task] = None
 
 
 class Table:
@@ -153,29 +184,29 @@ class Table:
         touched = []
         for task in tasks:
             entry = self._entries.get(task)
-            if entry is not None and any(_cites(fact, gone) for fact in entry.facts):
+            if entry is not None and any(_cites(fact, gone) for fact in entry):
                 touched.append(task)
                 self._withdraw_from(entry, {})
         return touched
 
     def _withdraw_from(self, entry: _Entry, gone: Mapping[FactId, None]) -> None:
-        task = entry.facts.task
-        for verified in entry.facts:
+        task = entry.task
+        for verified in entry:
             if verified.id in gone:
                 self._counts[verified.author] -= 1
                 self._drop_reason(verified)
                 if self._held_back.waits(verified.id):
                     self._held_back.release(verified)
-        entry.facts = TaskFacts(task, [v for v in entry.facts if v.id not in gone])
-        for verified in entry.facts:
-            missing = entry.facts.missing(verified, self._evidence)
+        entry.withdraw(gone)
+        for verified in entry:
+            missing = entry.missing(verified, self._evidence)
             if missing and self._held_back.waits(verified.id):
                 # It may wait for more than before.
                 self._held_back.release(verified)
             if missing:
                 self._held_back.hold(verified, missing)
         self._mark(entry)
-        if not len(entry.facts):
+        if not entry:
             self._derive(entry)
             del self._entries[task]
             self._with_cancels.pop(task, None)
@@ -184,11 +215,11 @@ class Table:
         """Let go of a task; return the evidence that was held for its sake alone, now gone too."""
         entry = self._entries[task]
         reasons: dict[FactId, None] = {}
-        for verified in entry.facts:
+        for verified in entry:
             reason = _reason(verified)
             if reason is not None:
                 reasons[reason] = None
-        self._withdraw_from(entry, {verified.id: None for verified in entry.facts})
+        self._withdraw_from(entry, {verified.id: None for verified in entry})
         idle = [id_ for id_ in reasons if id_ in self._evidence and id_ not in self._reasons]
         for id_ in idle:
             del self._evidence[id_]
@@ -205,7 +236,8 @@ class Table:
         entry = self._entries.get(task)
         if entry is None:
             return None
-        return entry.record or self._derive(entry)
+        record = entry.record
+        return self._derive(entry) if record is None or task in self._stale else record
 
     def tasks(self) -> Iterator[TaskId]:
         """Return all tasks in the order in which they were first heard of."""
@@ -214,12 +246,12 @@ class Table:
     def facts_of(self, task: TaskId) -> tuple[Verified[Any], ...]:
         """Return the facts about a task: specs, each claim with what cites it by token, cancels."""
         entry = self._entries.get(task)
-        return history(entry.facts) if entry else ()
+        return history(entry) if entry else ()
 
     def holds(self, verified: Verified[Any]) -> bool:
         """Whether a fact about a task is held."""
         entry = self._entries.get(verified.fact.task)
-        return entry is not None and verified.id in entry.facts
+        return entry is not None and verified.id in entry
 
     def waiting(self) -> tuple[Verified[Any], ...]:
         """Return the facts that wait for what they cite."""
@@ -228,7 +260,7 @@ class Table:
     def superseded(self, task: TaskId) -> list[Verified[Progress]]:
         """Return what is held about a task and need not be."""
         entry = self._entries.get(task)
-        return [] if entry is None else superseded(entry.facts)
+        return [] if entry is None else superseded(entry)
 
     def owned_by(self, node: NodeId) -> Iterator[TaskId]:
         """Return the tasks in state working whose owner is this node."""
@@ -252,7 +284,7 @@ class Table:
     def task_room(self, task: TaskId, author: NodeId) -> int:
         """Return how many more facts of one author about one task find room."""
         entry = self._entries.get(task)
-        said = 0 if entry is None else entry.facts.count_of(author)
+        said = 0 if entry is None else entry.count_of(author)
         return self._params.task_facts_per_author_max - said
 
     def sizes(self) -> tuple[tuple[str, int, int], ...]:
@@ -270,18 +302,18 @@ class Table:
                 raise RemoteError(Refusal.FORGOTTEN, "a task that is over and forgotten")
             if len(self._entries) >= self._params.tasks_max:
                 raise RemoteError(Refusal.OVER_CAP, f"{self._params.tasks_max} tasks are held")
-            entry = _Entry(TaskFacts(task))
-        elif id_ in entry.facts:
+            entry = _Entry(task)
+        elif id_ in entry:
             return ()
-        self._check_room(verified, entry.facts)
-        missing = entry.facts.missing(verified, self._evidence)
+        self._check_room(verified, entry)
+        missing = entry.missing(verified, self._evidence)
         if missing:
             if bounded and ground_of(verified.fact) in missing:
                 self._held_back.check_room(author)
             self._held_back.hold(verified, missing)
         self._entries[task] = entry
         self._counts[author] = self._counts.get(author, 0) + 1
-        entry.facts.add(verified)
+        entry.add(verified)
         self._index(verified)
         self._mark(entry)
         self._release_waiters(id_)
@@ -317,21 +349,20 @@ class Table:
         touched: dict[TaskId, None] = {}
         for waiter in self._held_back.waiters(cited):
             entry = self._entries[waiter.fact.task]
-            lacking = entry.facts.missing(waiter, self._evidence)
+            lacking = entry.missing(waiter, self._evidence)
             if cited in lacking:
                 continue
             self._held_back.release(waiter)
             if lacking:
                 self._held_back.hold(waiter, lacking)
             self._mark(entry)
-            touched[entry.facts.task] = None
+            touched[entry.task] = None
         return tuple(touched)
 
     # ---- records and indexes
 
     def _mark(self, entry: _Entry) -> None:
-        entry.record = None
-        self._stale[entry.facts.task] = entry
+        self._stale[entry.task] = entry
 
     def _refresh(self) -> None:
         # A new dict each time: walking one that was large once costs its largest size.
@@ -340,55 +371,21 @@ class Table:
             self._derive(entry)
 
     def _derive(self, entry: _Entry) -> Record:
-        record = derive(entry.facts, self._evidence, self._is_admin)
-        entry.record = record
-        self._stale.pop(record.task, None)
-        self._file_owner(entry, record)
-        self._file_parents(entry, record)
-        self._file_key(entry, record)
+        before = _NOWHERE if entry.record is None else _standing(entry.record)
+        record = entry.record = derive(entry, self._evidence, self._is_admin)
+        self._stale.pop(entry.task, None)
+        now = _standing(record)
+        if now != before:
+            self._file(entry.task, before, now)
         return record
 
-    def _file_owner(self, entry: _Entry, record: Record) -> None:
-        owner = None
-        if record.is_worked_on:
-            assert record.owner is not None
-            owner = record.owner.fact.author
-        if owner == entry.owner:
-            return
-        if entry.owner is not None:
-            owned = self._owned[entry.owner]
-            del owned[record.task]
-            if not owned:
-                del self._owned[entry.owner]
-        if owner is not None:
-            self._owned.setdefault(owner, {})[record.task] = None
-        entry.owner = owner
-
-    def _file_parents(self, entry: _Entry, record: Record) -> None:
-        parents = () if record.spec is None else record.spec.fact.parents
-        if parents == entry.parents:
-            return
-        for parent in entry.parents:
-            children = self._children[parent]
-            children.pop(record.task, None)
-            if not children:
-                del self._children[parent]
-        for parent in parents:
-            self._children.setdefault(parent, {})[record.task] = None
-        entry.parents = parents
-
-    def _file_key(self, entry: _Entry, record: Record) -> None:
-        key = None
-        if record.is_worked_on:
-            assert record.spec is not None
-            key = None if record.spec.fact.limit is None else record.spec.fact.limit[0]
-        if key == entry.key:
-            return
-        if entry.key is not None:
-            tasks = self._limited[entry.key]
-            del tasks[record.task]
-            if not tasks:
-                del self._limited[entry.key]
-        if key is not None:
-            self._limited.setdefault(key, {})[record.task] = None
-        entry.key = key
+    def _file(self, task: TaskId, before: _Standing, now: _Standing) -> None:
+        if before[0] != now[0]:
+            _move(self._owned, task, before[0], now[0])
+        if before[1] != now[1]:
+            _move(self._limited, task, before[1], now[1])
+        if before[2] != now[2]:
+            for parent in dict.fromkeys(before[2]):
+                _move(self._children, task, parent, None)
+            for parent in dict.fromkeys(now[2]):
+                _move(self._children, task, None, parent)

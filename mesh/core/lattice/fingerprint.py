@@ -10,6 +10,7 @@ thereby hides its own facts and nobody else's.
 """
 
 import hashlib
+from array import array
 from typing import NamedTuple
 
 LEAF_IDS_MAX = 32
@@ -28,27 +29,31 @@ class Range(NamedTuple):
 class _Branch:
     """One prefix: ids with their hashes, or 16 longer prefixes, and the sum over them."""
 
-    __slots__ = ("children", "count", "ids", "total")
+    __slots__ = ("children", "count", "elements", "ids", "total")
 
     def __init__(self) -> None:
         self.count = 0
         self.total = 0
-        self.ids: dict[bytes, int] | None = {}
         self.children: list[_Branch] | None = None
+        self.ids: list[bytes] = []
+        self.elements = array("Q")
+        """The hash of each of the ids: numbers in a row take less room than objects."""
 
     def put(self, id_: bytes, element: int) -> None:
         """Count one more id."""
         self.count += 1
         self.total = self.total + element & _MASK
-        if self.ids is not None:
-            self.ids[id_] = element
+        if self.children is None:
+            self.ids += (id_,)
+            self.elements.append(element)
 
     def take(self, id_: bytes, element: int) -> None:
         """Count one id less."""
         self.count -= 1
         self.total = self.total - element & _MASK
-        if self.ids is not None:
-            del self.ids[id_]
+        if self.children is None:
+            at = self.ids.index(id_)
+            del self.ids[at], self.elements[at]
 
 
 def _digit(id_: bytes, depth: int) -> int:
@@ -97,8 +102,9 @@ class FingerprintTree:
             branch.take(id_, element)
             depth += 1
         if merge is not None:
-            merge.ids = dict(_items(merge))
-            merge.children = None
+            items, merge.children = _items(merge), None
+            merge.ids = [id_ for id_, _ in items]
+            merge.elements = array("Q", [element for _, element in items])
 
     def range(self, prefix: str) -> Range:
         """Return size and fingerprint of the ids that begin with these hex digits."""
@@ -151,11 +157,11 @@ class FingerprintTree:
 
 
 def _split(branch: _Branch, depth: int) -> None:
-    assert branch.ids is not None
     children = [_Branch() for _ in HEX_DIGITS]
-    for id_, element in branch.ids.items():
+    for id_, element in _items(branch):
         children[_digit(id_, depth)].put(id_, element)
-    branch.ids, branch.children = None, children
+    branch.children = children
+    branch.ids, branch.elements = [], array("Q")
     for child in children:
         if child.count > LEAF_IDS_MAX:
             _split(child, depth + 1)
@@ -176,9 +182,9 @@ def _below(branch: _Branch, prefix: str) -> list[tuple[bytes, int]]:
 
 
 def _items(branch: _Branch) -> list[tuple[bytes, int]]:
-    if branch.ids is not None:
-        return list(branch.ids.items())
+    if branch.children is None:
+        return list(zip(branch.ids, branch.elements, strict=True))
     found: list[tuple[bytes, int]] = []
-    for child in branch.children or ():
+    for child in branch.children:
         found += _items(child)
     return found

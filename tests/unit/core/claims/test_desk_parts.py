@@ -57,10 +57,10 @@ def test_the_board_lists_each_task_once_in_order() -> None:
     assert board.open("k", (7, OTHER), Instant(1.0))
     assert board.open("k", (9, TASK), Instant(2.0))
     assert not board.open("k", (7, OTHER), Instant(3.0))
-    assert board.candidates("k", 8) == [(7, OTHER), (9, TASK)]
-    assert board.candidates("k", 1) == [(7, OTHER)]
+    assert [place[:2] for place in board.candidates("k", 8)] == [(7, OTHER), (9, TASK)]
+    assert board.candidates("k", 1) == [(7, OTHER, "k", 1.0)]
     assert board.open("k", (11, OTHER), Instant(3.0)), "it has moved"
-    assert board.candidates("k", 8) == [(9, TASK), (11, OTHER)]
+    assert [place[:2] for place in board.candidates("k", 8)] == [(9, TASK), (11, OTHER)]
     assert board.open_since(OTHER) == 1.0
     board.close(OTHER)
     board.close(OTHER)

@@ -278,6 +278,14 @@ def test_a_task_knows_who_waits_for_it() -> None:
     assert table.children_of(first.fact.parents[0]) == (first.fact.task,)
 
 
+def test_a_parent_named_twice_is_one() -> None:
+    child = ANN.spec(2, parents=(TASK, TASK))
+    table = table_of(SPEC, child)
+    assert table.children_of(TASK) == (child.fact.task,)
+    table.forget(child.fact.task)
+    assert table.children_of(TASK) == ()
+
+
 def test_owned_tasks_may_be_given_up_while_they_are_walked() -> None:
     specs = [ANN.spec(number) for number in range(1, 4)]
     claims = [BOB.claim(spec) for spec in specs]
