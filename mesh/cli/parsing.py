@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from mesh.cli import exit_codes
 from mesh.cli.output import escape, say
+from mesh.version import VERSION
 
 _UNKNOWN = re.compile(r"argument (?:COMMAND|SUBCOMMAND|STEP): invalid choice: '(.*?)'")
 
@@ -45,14 +46,12 @@ class Parser(argparse.ArgumentParser):
 
 
 class Version(argparse.Action):
-    """Print the version and end; looked up only when it is asked for."""
+    """Print the version and end."""
 
     def __init__(self, option_strings: list[str], dest: str, **more: Any) -> None:  # noqa: ANN401  argparse's
         super().__init__(option_strings, dest, nargs=0, help=more.get("help"))
 
     def __call__(self, *_: object) -> NoReturn:
         """Print it."""
-        from importlib.metadata import version
-
-        print(f"mesh {version('mesh')}")  # noqa: T201  the command's output
+        print(f"mesh {VERSION}")  # noqa: T201  the command's output
         raise SystemExit(exit_codes.OK)

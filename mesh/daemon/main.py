@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 
 import trio
@@ -54,6 +53,7 @@ from mesh.daemon.sockets import Sockets, bind_sockets
 from mesh.daemon.talk import Cause, Talk, say, write
 from mesh.storage.log import Log
 from mesh.storage.state_directory import StateDirectory
+from mesh.version import VERSION
 
 OWN_CLIENT = ClientId(0)
 """Requests of the daemon itself; control clients are numbered from 1."""
@@ -361,7 +361,7 @@ def _setup(
         wants_admin=not options.no_admin,
         tags=options.tags,
         rows=rows,
-        version=version("mesh"),
+        version=VERSION,
         driver_counters=front.counters,
     )
 

@@ -4,6 +4,7 @@ Both are asked the same: start, tell when everybody lists everybody, tell who is
 Members are numbered from 1; the first one is there before the others.
 """
 
+import compileall
 import os
 import re
 import selectors
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import mesh
 from mesh.control.client import NodeUnreachable, Refused
 from tests.bench.readings import make_space
 from tests.faults.namespace import Namespace
@@ -104,6 +106,8 @@ class MeshCluster(Cluster):
 
     def __init__(self, profile: str = "lan") -> None:
         super().__init__()
+        # As `pip install` does: otherwise some machines would compile every module at every start.
+        compileall.compile_dir(Path(mesh.__file__).parent, quiet=1)
         self._profile = profile
         self._nodes: dict[int, LabNode] = {}
         self._ticket = ""
@@ -185,6 +189,8 @@ class SerfCluster(Cluster):
 
     def __init__(self, profile: str = "lan") -> None:
         super().__init__()
+        # As `pip install` does: otherwise some machines would compile every module at every start.
+        compileall.compile_dir(Path(mesh.__file__).parent, quiet=1)
         self._profile = profile
         self._views: dict[int, dict[int, float]] = {}
         """Who lists whom, and since when."""
