@@ -30,7 +30,7 @@ from mesh.core.gossip.post import Post
 from mesh.core.gossip.pulls import Pulls
 from mesh.core.gossip.push import Acknowledger, Publication, Pusher
 from mesh.core.gossip.reconcile import Reconciler
-from mesh.core.gossip.spreader import EAGER, Rumour, Spreader
+from mesh.core.gossip.spreader import BY_ID, EAGER, Rumour, Spreader
 from mesh.core.gossip.vocabulary import Doubt, Family, GossipParts, PushNumber, Receiver, Want
 from mesh.core.identity import BlobId, FactId, NodeId
 from mesh.core.instants import Instant, Now
@@ -40,8 +40,6 @@ from mesh.core.wire.frame import BODY_BYTES_MAX
 
 __all__ = ["Family", "Gossip", "GossipParts", "PushNumber", "Receiver", "Want"]
 
-BY_ID = EAGER + 1
-"""The stage at which a fact is announced without having been sent whole."""
 Handler = Callable[[Now, NodeId, bytes], None]
 
 
@@ -324,6 +322,7 @@ class Gossip:
     def _take_in(self, now: Now, family: Family, items: tuple[Item, ...], peer: NodeId) -> Taken:
         """Judge facts that are news to others as well, and spread what is kept."""
         taken = self._intake.take(now, family, items, peer)
+        self._spreader.note_known(family, taken.ids)
         self._forward(now, taken.accepted, EAGER)
         return taken
 

@@ -6,7 +6,7 @@ Broadcast Trees", 2007, without the trees). All of it fits a budget; what exceed
 what exceeds the queue is dropped, oldest first: comparing digests repairs that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mesh.core.bucket import Bucket
@@ -23,7 +23,8 @@ from mesh.core.wire.frame import BODY_BYTES_MAX
 
 TASKS_SHARE = 0.4
 """Of the budget, reserved for application facts when both families wait."""
-EAGER = 0
+EAGER, BY_ID = 0, 1
+"""Stages of a rumour: whole, then by id for some ticks."""
 
 
 class Rumour(NamedTuple):
@@ -54,6 +55,8 @@ class Spreader:
         self._bucket = Bucket(params.spread_bytes_s, params.spread_burst_bytes)
         self._phase = rng.uniform(0, params.tick_s)
         self._due = NEVER
+        self._is_behind = False
+        """Whether facts wait to be sent whole for which there was no budget at the last tick."""
 
     def set_peers(self, peers: Sequence[NodeId]) -> None:
         """Say among whom to choose."""
@@ -80,6 +83,19 @@ class Spreader:
             if stage.pop(id_, None) is not None:
                 self._count -= 1
 
+    def note_known(self, family: Family, ids: Iterable[FactId]) -> None:
+        """Others pass these facts on too: those for which there is no budget are only announced.
+
+        After a thousand nodes have joined at once this is most of what waits here.
+        """
+        if not self._is_behind:
+            return
+        stages = self._queues[family]
+        for id_ in ids:
+            rumour = stages[EAGER].get(id_)
+            if rumour is not None and not rumour.urgent:
+                stages[BY_ID][id_] = stages[EAGER].pop(id_)
+
     def next_deadline(self) -> Instant:
         """Return the next tick, if it has anything to do."""
         return self._due if self._peers else NEVER
@@ -97,6 +113,7 @@ class Spreader:
             spent += self._spend(Family.MEMBERS, budget - spent)
         if spent:
             self._bucket.take(now, spent)
+        self._is_behind = any(stages[EAGER] for stages in self._queues)
         self._due = self._next_tick(now) if self._count else NEVER
 
     def handle_pull(self, now: Instant, peer: NodeId, family: Family, ids: Sequence[bytes]) -> None:
@@ -137,7 +154,7 @@ class Spreader:
         told, spent = self._send_eager(family, budget)
         for stage in range(len(stages) - 1, EAGER, -1):
             spent += self._send_lazy(family, stage, budget - spent)
-        stages[1].update(told)
+        stages[BY_ID].update(told)
         return spent
 
     def _choose(self, count: int) -> list[NodeId]:

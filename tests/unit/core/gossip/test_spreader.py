@@ -1,7 +1,8 @@
 """Rumours: the budget, the queue's bound, pulls that are asked for once."""
 
 from mesh.core.gossip.gossip import Family
-from mesh.core.gossip.messages import EagerFacts, Have, Pull, PulledFacts
+from mesh.core.gossip.items import Form, Item
+from mesh.core.gossip.messages import SHORT_BYTES, EagerFacts, Have, Pull, PulledFacts
 from mesh.core.identity import FactId, NodeId
 from tests.unit.core.gossip.network import Station, at, params_with
 
@@ -56,6 +57,24 @@ def test_spreading_keeps_to_its_budget_and_the_rest_waits() -> None:
     assert first < 6_000
     later = sum(len(body) for i in range(100) for _, _, body in tick(station, 3 + i * 0.1))
     assert 15_000 < later < 30_000  # ten seconds at 2,000 bytes a second, one item over
+
+
+def test_beyond_the_budget_what_others_pass_on_as_well_is_only_announced() -> None:
+    station = ready(100, spread_bytes_s=2_000, spread_burst_bytes=4_000)
+    told = station.gossip.ids(Family.MEMBERS)
+    items = [
+        Item(Form.SINGLE, verified.signed.encode()).encode()
+        for verified in station.gossip.facts(Family.MEMBERS)
+    ]
+    again = bytes((Family.MEMBERS,)) + b"".join(items)
+    station.gossip.handle_message(at(1), PEERS[0], EagerFacts.KIND, again)
+    first = tick(station, 2)  # there was a budget until now
+    assert {kind for _, kind, _ in first} == {EagerFacts.KIND}
+    station.gossip.handle_message(at(2), PEERS[0], EagerFacts.KIND, again)
+    rest = [message for i in range(100) for message in tick(station, 3 + i * 0.1)]
+    assert {kind for _, kind, _ in rest} == {Have.KIND}
+    announced = [len(body) - 1 for _, kind, body in rest if kind == Have.KIND]
+    assert sum(announced) == len(told) * 3 * 4 * SHORT_BYTES
 
 
 def test_application_facts_get_their_share_when_both_families_wait() -> None:
