@@ -1,10 +1,13 @@
 """Costs that must not grow: counted in calls of functions, which no load of the machine changes."""
 
 from mesh.core.commands import Command, TaskClaim
-from tests.bench.calls import Counted, in_turn, submit_many
+from tests.bench.calls import Counted, in_turn, measure_memory, submit_many
 
 CLAIMS = 60
 ROUNDS = 5
+TASKS_HELD = 400
+BYTES_MAX = 1_350
+"""Of an open task in the core of a node."""
 
 
 def test_a_claim_costs_the_same_however_many_are_held() -> None:
@@ -18,3 +21,7 @@ def test_a_claim_costs_the_same_however_many_are_held() -> None:
         in_turn(counted, claims)
         costs.append(counted.calls().total_calls)  # type: ignore[attr-defined]  # missing in typeshed
     assert max(costs[1:]) < 1.05 * costs[1]
+
+
+def test_an_open_task_takes_little_memory() -> None:
+    assert measure_memory(TASKS_HELD) < BYTES_MAX

@@ -477,7 +477,7 @@ class Desk:
             return
         ledger = self._ledger
         before = ledger.shown.get(record.task)
-        claim = None if record.owner is None else record.owner.fact.id
+        claim = None if record.owner is None else record.owner.fact.signed.id
         winner = None if record.winner is None else record.winner.id
         updated_ms = record.spec.fact.created_ms if silent else wall_ms(now)
         copies = 1

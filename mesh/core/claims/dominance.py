@@ -21,7 +21,7 @@ def cited_task(verified: Verified[Any]) -> tuple[TaskId, FactId] | None:
     """Return the task and the claim that a fact stands up for, if it does."""
     fact = verified.fact
     if isinstance(fact, Claim):
-        return fact.task, verified.id
+        return fact.task, verified.signed.id
     if isinstance(fact, Progress) and fact.state != ProgressState.RELEASED:
         return fact.task, fact.claim
     return None
@@ -60,7 +60,9 @@ def outraced(table: Table, verified: Verified[Any]) -> tuple[NodeId, list[FactId
     """
     fact = verified.fact
     record = table.record(fact.task) if isinstance(fact, Claim) else None
-    if record is None or record.owner is None or record.owner.fact.id != verified.id:
+    if record is None or record.owner is None:
+        return None
+    if record.owner.fact.signed.id != verified.signed.id:
         return None
     others = [
         view for view in record.claims[:-1] if view.valid and view.fact.fact.epoch == fact.epoch

@@ -28,6 +28,7 @@ LEFT_BYTES_MAX = 65_536
 PARENTS_MAX = 16
 CAPABILITIES_MAX = 8
 KINDS_SHARED_MAX = 1024
+LENGTHS_SHARED_MAX = 64
 
 BLOB: Kind = Maybe(Group((Binary(32), Uint(40))))
 """(BLAKE2b-256 of the content, its size in bytes): what is too large to stand in a fact."""
@@ -42,6 +43,12 @@ Capability = tuple[str, str]
 def shared_kind(kind: str) -> str:
     """Return a kind as the same object for all tasks of that kind."""
     return kind
+
+
+@functools.lru_cache(maxsize=LENGTHS_SHARED_MAX)
+def shared_length(length_ms: int) -> int:
+    """Return a length of time as the same object for all tasks: most take what is usual."""
+    return length_ms
 
 
 class ProgressState(IntEnum):
@@ -175,9 +182,12 @@ class Spec(TaskFact):
 
     @classmethod
     def decode_untrusted(cls, data: bytes) -> Self:
-        """Return the fact behind foreign bytes, its kind one object for all tasks of that kind."""
-        task, kind, *rest = unpack_untrusted(data, cls.LAYOUT)
-        return cls(task, shared_kind(kind), *rest)
+        """Return the fact behind foreign bytes; what many tasks have alike is one object."""
+        task, kind, payload, created_ms, max_attempts, backoff_ms, *rest = unpack_untrusted(
+            data, cls.LAYOUT
+        )
+        backoff_ms = shared_length(backoff_ms)
+        return cls(task, shared_kind(kind), payload, created_ms, max_attempts, backoff_ms, *rest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -285,7 +285,7 @@ class Ledger:
 
     def sight(self, now: Now, fact: Verified[Any]) -> None:
         """Remember when a fact was first seen here."""
-        id_ = fact.id
+        id_ = fact.signed.id
         if id_ in self.sightings:
             return
         heard = announcement(fact)

@@ -13,6 +13,7 @@ from mesh.core.claims.facts import (
     ParentPolicy,
     Spec,
     shared_kind,
+    shared_length,
 )
 from mesh.core.claims.ledger import Ledger, wall_ms
 from mesh.core.claims.record import Record
@@ -68,7 +69,7 @@ class Submitting:
             blob=blob,
             created_ms=wall_ms(now),
             max_attempts=command.max_attempts,
-            backoff_ms=min(round(command.backoff_s * MS), MS_MAX),
+            backoff_ms=shared_length(min(round(command.backoff_s * MS), MS_MAX)),
             orphan_grace_ms=_length(command.orphan_grace_s, "orphan_grace_s"),
             note=_note(command.note),
             priority=command.priority,

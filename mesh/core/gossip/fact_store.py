@@ -50,7 +50,7 @@ class FactStore:
 
     def hold(self, verified: Verified[Any]) -> bool:
         """Hold a fact; False when it is held already."""
-        id_ = verified.id
+        id_ = verified.signed.id
         if id_ in self._facts:
             return False
         self._facts[id_] = verified

@@ -116,6 +116,7 @@ class Gossip:
     def restore(self, family: Family, verified: Verified[Any]) -> None:
         """Hold a fact from disk: neither committed nor spread."""
         self._holdings[family].hold(verified)
+        verified.shed_payload()
 
     def drop(self, family: Family, id_: FactId) -> None:
         """Let go of a dominated fact, on disk too; it is not taken in again."""
@@ -167,7 +168,7 @@ class Gossip:
         for verified in facts:
             self._holdings.hold_own(family, verified)
             # Of two drafts of one fact only the first is signed.
-            held.append(self.get(family, verified.id) or verified)
+            held.append(self.get(family, verified.signed.id) or verified)
         number = self._pusher.mint()
         self._leave_later(now, Publication(number, family, tuple(held), want), None)
         return number
@@ -257,6 +258,9 @@ class Gossip:
                 self._tell(peer, publication.family, publication.facts)
         if ready:
             self._send(now, ready)
+            for publication in ready:
+                for verified in publication.facts:
+                    verified.shed_payload()
 
     def _send(self, now: Now, publications: Sequence[Publication]) -> None:
         """Push task facts to everybody where that is few, and let everything else get about."""
@@ -312,7 +316,7 @@ class Gossip:
         """Spread foreign facts further, unless their authors push them to everybody."""
         few = self._pushes_to_all()
         for family, verified, encoded, relay in accepted:
-            self._pulls.handle_arrived(family, verified.id)
+            self._pulls.handle_arrived(family, verified.signed.id)
             if few and family is Family.TASKS:
                 continue
             if self.holds(family, verified.id):

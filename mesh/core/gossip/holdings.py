@@ -30,7 +30,8 @@ class Holdings:
     def hold_foreign(self, family: Family, verified: Verified[Any], encoded: bytes) -> None:
         """Hold an accepted fact and make it durable."""
         if self.stores[family].hold(verified):
-            self.journal.write(family, verified.id, encoded)
+            self.journal.write(family, verified.signed.id, encoded)
+            verified.shed_payload()
 
     def hold_own(self, family: Family, verified: Verified[Any]) -> None:
         """Hold a fact that may leave only once it is on disk."""

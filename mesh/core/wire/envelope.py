@@ -153,6 +153,7 @@ class SignedFact:
     """A fact as it is stored and relayed alone: author, signature, place in its batch, payload.
 
     A draft has no signature yet: its id is known, and `sign_drafts` fills in the rest, once.
+    What is held for long keeps no payload beside the fact: each is made of the other.
     """
 
     id: FactId
@@ -162,7 +163,14 @@ class SignedFact:
     count: int
     path: tuple[bytes, ...]
     context: str
-    payload: bytes
+    body: bytes | Fact = field(compare=False)
+    """The payload, or the fact that encodes to it; the id stands for either."""
+
+    @property
+    def payload(self) -> bytes:
+        """The canonical bytes of the fact."""
+        body = self.body
+        return body.encode() if isinstance(body, Fact) else body
 
     def encode(self) -> bytes:
         """Return the bytes of the single-fact form."""
@@ -233,7 +241,7 @@ def sign_drafts(suite: Suite, key: SigningKey, mesh: MeshId, drafts: Sequence[Si
         assert not draft.signature
         proof = (signature, index, len(drafts), merkle_path(levels, index))
         for name, value in zip(("signature", "index", "count", "path"), proof, strict=True):
-            # The only change that a fact ever sees; nobody can have looked at its proof before.
+            # The only change that a proof ever sees; nobody can have looked at it before.
             object.__setattr__(draft, name, value)
 
 
@@ -279,6 +287,10 @@ class Verified(Generic[AnyFact_co]):
         """The fact's id."""
         return self.signed.id
 
+    def shed_payload(self) -> None:
+        """Let go of the payload, which is made of the fact anew where somebody asks for it."""
+        object.__setattr__(self.signed, "body", self.fact)
+
 
 @dataclass(slots=True)
 class Verifier:
@@ -318,7 +330,9 @@ class Verifier:
         kind = kinds.get(signed.context)
         if kind is None:
             raise RemoteError(Refusal.UNKNOWN_CONTEXT, signed.context)
-        return Verified(kind.decode_untrusted(signed.payload), signed, _shared(signed.author)[1])
+        body = signed.body
+        fact = kind.decode_untrusted(body) if type(body) is bytes else body
+        return Verified(fact, signed, _shared(signed.author)[1])
 
 
 Contexts = dict[str, type[Fact]]

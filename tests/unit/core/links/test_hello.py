@@ -57,9 +57,9 @@ def test_each_changed_byte_is_noticed() -> None:
 
 def test_a_length_beyond_the_datagram_is_a_second_spelling() -> None:
     room = HELLO_BYTES - 1 - 16 - 2
-    first = replace(FACT, payload=b"p" * 300).encode()
-    fixed = len(pack((ASK, (first, replace(FACT, payload=b"p" * 600).encode()))))
-    filling = replace(FACT, payload=b"p" * (600 + room - fixed)).encode()
+    first = replace(FACT, body=b"p" * 300).encode()
+    fixed = len(pack((ASK, (first, replace(FACT, body=b"p" * 600).encode()))))
+    filling = replace(FACT, body=b"p" * (600 + room - fixed)).encode()
     body = pack((ASK, (first, filling)))
     assert len(body) == room
     for length, is_right in ((room, True), (room + 1, False), (0xFFFF, False)):

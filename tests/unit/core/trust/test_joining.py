@@ -188,7 +188,7 @@ def test_contacts_come_with_what_proves_them() -> None:
 def test_eight_of_the_largest_contacts_fit() -> None:
     issuer = Issuer(Stage())
     (small,) = issuer.stage.author("a").sign([Admin(public_key_of("x"))])
-    large = replace(small.signed, payload=b"p" * 1_100, path=(b"h" * 32,) * 6)
+    large = replace(small.signed, body=b"p" * 1_100, path=(b"h" * 32,) * 6)
     issuer.contacts = (large,) * CONTACTS_MAX
     outcome = run(joiner_of("b", wish_of("b", issuer.ticket())), issuer.admitter())
     assert outcome.joined is not None
@@ -206,7 +206,7 @@ def test_the_largest_grant_fits_one_frame() -> None:
     for number, name in enumerate(names):
         issuer.trust.accept(stage.sign(name, Certificate(public_key_of(f"c{number} 0"), 0, 0)))
         presence = stage.sign(f"c{number} 0", Admin(public_key_of("x"))).signed
-        contacts.append(replace(presence, payload=b"p" * 1_100, path=(b"h" * 32,) * 6))
+        contacts.append(replace(presence, body=b"p" * 1_100, path=(b"h" * 32,) * 6))
     issuer.contacts = tuple(contacts)
     outcome = run(joiner_of("b", wish_of("b", issuer.ticket())), issuer.admitter())
     assert outcome.joined is not None

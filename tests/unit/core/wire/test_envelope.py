@@ -68,6 +68,38 @@ def test_each_fact_of_a_batch_proves_itself_alone(count: int) -> None:
     assert list(together) == [v.signed for v in signed]
 
 
+@pytest.mark.parametrize("kind", CONTEXTS.values(), ids=lambda kind: kind.__name__)
+def test_a_fact_without_its_payload_is_said_in_the_same_bytes(kind: type[Fact]) -> None:
+    facts = [kind(*extremes(kind.LAYOUT, large=large)) for large in (False, True)]
+    for fact in facts:
+        if len(fact.encode()) > PAYLOAD_BYTES_MAX:
+            continue  # no fact may have the most of everything
+        data = signed_by(KEY, [fact])[0].signed.encode()
+        signed = decode_signed_fact_untrusted(data, MESH)
+        verified = Verifier(SUITE, MESH).open_untrusted(signed, CONTEXTS)
+        verified.shed_payload()
+        assert signed.body is verified.fact
+        assert signed.encode() == data
+        again = Verifier(SUITE, MESH).open_untrusted(signed, CONTEXTS)
+        assert again.fact is verified.fact, "it is not decoded twice"
+
+
+def test_a_fact_without_its_payload_proves_itself_all_the_same() -> None:
+    (mine,) = signed_by(KEY, [Admin(PublicKey(b"a" * 32))])
+    mine.shed_payload()
+    forged = replace(mine.signed, signature=bytes(64))
+    with pytest.raises(RemoteError):
+        Verifier(SUITE, MESH).open_untrusted(forged, CONTEXTS)
+
+
+def test_facts_of_a_batch_that_travel_alone_share_what_proves_them() -> None:
+    mine = signed_by(KEY, [Admin(PublicKey(bytes([i]) * 32)) for i in range(4)])
+    alone = [decode_signed_fact_untrusted(verified.signed.encode(), MESH) for verified in mine]
+    assert alone[0].signature is alone[1].signature
+    assert alone[0].path[0] is alone[1].id
+    assert alone[0].path[1] is alone[1].path[1]
+
+
 def test_a_fact_of_another_mesh_is_refused() -> None:
     author = author_of(SUITE, SigningKey(b"k" * 32), Verifier(SUITE, MESH))
     data = author.sign([Admin(PublicKey(b"a" * 32))])[0].signed.encode()
@@ -104,7 +136,7 @@ def test_no_part_of_a_signed_fact_can_be_changed() -> None:
     other = SUITE.public_key(SigningKey(b"o" * 32))
     assert refusal_of(verified, author=other) is Refusal.BAD_SIGNATURE
     assert refusal_of(verified, signature=bytes(64)) is Refusal.BAD_SIGNATURE
-    assert refusal_of(verified, payload=facts[3].encode()) is Refusal.BAD_SIGNATURE
+    assert refusal_of(verified, body=facts[3].encode()) is Refusal.BAD_SIGNATURE
     assert refusal_of(verified, path=signed.path[::-1]) is Refusal.BAD_SIGNATURE
     assert refusal_of(verified, index=3) is Refusal.BAD_SIGNATURE
     assert refusal_of(verified, count=6) is Refusal.BAD_SIGNATURE
@@ -159,12 +191,12 @@ def test_a_batch_has_between_1_and_64_facts() -> None:
 
 def test_a_signature_is_checked_before_the_payload_is_decoded() -> None:
     (verified,) = signed_by(KEY, [Admin(PublicKey(b"a" * 32))])
-    assert refusal_of(verified, payload=b"junk") is Refusal.BAD_SIGNATURE
+    assert refusal_of(verified, body=b"junk") is Refusal.BAD_SIGNATURE
     leaf = leaf_hash(MESH, "admin/1", verified.signed.author, b"junk")
     payload = root_payload(merkle_root(leaf, 0, 1, ()), 1)
     message = pre_authentication(MESH, ROOT_CONTEXT, verified.signed.author, payload)
     signature = SUITE.sign(KEY, message)
-    assert refusal_of(verified, payload=b"junk", signature=signature) is Refusal.MALFORMED
+    assert refusal_of(verified, body=b"junk", signature=signature) is Refusal.MALFORMED
 
 
 def test_a_context_nobody_knows_is_told_apart_from_a_forgery() -> None:
