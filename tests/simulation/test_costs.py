@@ -6,7 +6,7 @@ from tests.bench.calls import Counted, in_turn, measure_memory, submit_many
 CLAIMS = 60
 ROUNDS = 5
 TASKS_HELD = 400
-BYTES_MAX = 1_350
+BYTES_MAX = 1_200
 """Of an open task in the core of a node."""
 
 
