@@ -233,6 +233,7 @@ def damaged_state(scale: Scale) -> Outcome:
             node.join = ticket
             mesh.restart(node)
             mesh.together(mesh.nodes)
+            settled_states(mesh)  # the next one to be damaged is rebuilt from this one
     said = ", ".join(aftermath.refused)
     return Outcome(aftermath.figures(), f"would not start: {said}" if said else "")
 
