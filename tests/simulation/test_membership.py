@@ -7,7 +7,7 @@ import pytest
 from mesh.core.membership.observers import RingObservers
 from mesh.core.node.node import Node
 from mesh.core.params import params_for
-from mesh.core.snapshot import Status
+from mesh.core.snapshot import Status, TaskState
 from mesh.sim.engine import Conditions
 from mesh.sim.network import Between, Drop, OneWay
 from mesh.sim.scenario import Mesh, Person
@@ -19,6 +19,11 @@ HERE = (Status.ALIVE, Status.SUSPECT)
 
 def incarnation_of(person: Person) -> int:
     return next(view.incarnation for view in person.member_views() if view.is_self)
+
+
+def state_of(person: Person, label: str) -> TaskState | None:
+    view = person.view(label)
+    return None if view is None else view.state
 
 
 def strangers(mesh: Mesh) -> tuple[str, str]:
@@ -110,6 +115,25 @@ def test_m22_halves_that_meet_in_one_node_only_declare_nobody_dead(meshes: MeshO
     assert max(map(incarnation_of, mesh.running())) <= 4
     mesh[rest[0]].claim("build")
     mesh.run_until(lambda: mesh[rest[-1]].owner("build") == rest[0], 15)
+
+
+def test_m22_work_goes_round_a_broken_edge_whose_ends_say_something_new(meshes: MeshOf) -> None:
+    """What an unreachable end says of itself ends the suspicion: the way round it has to stay."""
+    mesh = meshes(3, params=LAN)
+    mesh.partition(["a"], ["c"])
+    for turn in range(6):
+        for name in "ac":
+            mesh[name].attach(f"kind-{turn}")
+        mesh.run(s=5)
+    for label, (one, other) in {"there": "ac", "back": "ca"}.items():
+        begun = mesh.world.now_s
+        mesh[one].submit(label)
+        mesh.run_until(lambda: mesh[other].view(label) is not None)  # noqa: B023  called here
+        mesh[other].claim(label, wait_s=5)
+        mesh[other].start(label)
+        mesh[other].complete(label)
+        mesh.run_until(lambda: state_of(mesh[one], label) is TaskState.COMPLETED)  # noqa: B023  called here
+        assert mesh.world.now_s - begun < 1
 
 
 def test_one_way_loss_does_not_hide_behind_what_still_arrives(meshes: MeshOf) -> None:

@@ -336,7 +336,14 @@ class Gossip:
 
     def _handle_pulled(self, now: Now, peer: NodeId, body: bytes) -> None:
         message = PulledFacts.decode_untrusted(body)
-        taken = self._take_in(now, message.family, message.items, peer)
+        # A comparison only announces facts to whom they were sent whole in vain.
+        self.is_reconciling = self._reconciler.runs(now.instant, peer)
+        try:
+            taken = self._take_in(now, message.family, message.items, peer)
+            if self.is_reconciling:
+                self._reconciler.note_repaired(peer, len(taken.accepted))
+        finally:
+            self.is_reconciling = False
         came = [accepted.verified for accepted in taken.accepted]
         self._ask_for_the_base(now, message.family, came, peer)
         _raise(taken)

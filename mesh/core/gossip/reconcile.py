@@ -112,7 +112,7 @@ class Reconciler:
         self._differences[peer] = known
         if len(self._differences) > DIFFERENCES_MAX:
             del self._differences[next(iter(self._differences))]
-        if overdue and not self._runs(now, peer) and self._has_room():
+        if overdue and not self.runs(now, peer) and self._has_room():
             known.fruitless += 1
             known.compared = digests
             for family in overdue:
@@ -125,7 +125,7 @@ class Reconciler:
         What was fruitless before may not be now: the peer may run another version.
         """
         self._differences.pop(peer, None)
-        if self._runs(now, peer) and self._sessions[peer].ours:
+        if self.runs(now, peer) and self._sessions[peer].ours:
             return
         if not self._has_room():
             self._wanted[peer] = None
@@ -135,7 +135,7 @@ class Reconciler:
         self._begin(now, peer, tuple(Family))
 
     def note_repaired(self, peer: NodeId, count: int) -> None:
-        """Facts came in from a comparison with this peer; if any were kept it was worth while."""
+        """Facts of this peer that were kept had been missing: comparing was worth while."""
         self._post.count("repaired", count)
         known = self._differences.get(peer)
         if known is not None and count:
@@ -143,7 +143,7 @@ class Reconciler:
 
     def touch(self, now: Instant, peer: NodeId) -> Outflow:
         """Note that a comparison with this peer is going on; returns what it is being sent."""
-        if not self._runs(now, peer):
+        if not self.runs(now, peer):
             self._add_session(peer)
         session = self._sessions[peer]
         session.expires = later(now, self._params.sync_idle_s)
@@ -205,7 +205,8 @@ class Reconciler:
             del self._wanted[peer]
             self._begin(now, peer, tuple(Family))
 
-    def _runs(self, now: Instant, peer: NodeId) -> bool:
+    def runs(self, now: Instant, peer: NodeId) -> bool:
+        """Whether something is being compared with a peer."""
         session = self._sessions.get(peer)
         return session is not None and now < session.expires
 

@@ -3,8 +3,10 @@
 Edges are watched, so a broken one is noticed and its vouchers are known. Everybody else is pinged
 now and then, and as soon as something that wants an answer stays unanswered. While such a check
 has no answer, observers of the peer are asked whether they reach it: one that vouches passes on
-what is sent. The other side answers the way it was reached. Whatever is heard directly, both
-ways, ends the detour; one that nobody uses ends by itself, and one in use is checked again.
+what is sent. So they are for an edge that rests because its other end has refuted: nobody is
+accused then, and nobody vouches unasked. The other side answers the way it was reached. Whatever
+is heard directly, both ways, ends the detour; one that nobody uses ends by itself, and one in use
+is checked again.
 """
 
 from mesh.core.identity import NodeId
@@ -67,7 +69,7 @@ class Detours:
     def handle_vouch(self, peer: NodeId, remark: Vouch) -> None:
         """Somebody reaches a member whose check is under way."""
         member = self._ground.table.get(remark.subject)
-        if member is None or member.probe is None or not member.probe.is_check:
+        if member is None or not self._wants_a_way(member):
             return
         is_observer = peer in self._ground.table.observers(member)
         if is_observer and member.is_here and remark.boot >= member.standing[0]:
@@ -75,8 +77,8 @@ class Detours:
 
     def relayed(self, now: Now, member: Member, via: NodeId) -> None:
         """A member reached us through somebody else: answer it the same way."""
-        if member.probe is not None and not member.probe.is_check:
-            return  # an edge finds its own way
+        if member.probe is not None and not self._wants_a_way(member):
+            return  # an edge that is under suspicion has vouchers
         silent_s = now.instant - member.evidence_at
         if not member.is_here or silent_s <= self._ground.params.probe_rto_high_s:
             return
@@ -92,6 +94,17 @@ class Detours:
             return None
         detour.is_used = True
         return detour.via
+
+    def find(self, member: Member) -> None:
+        """An edge rests: ask who reaches its other end."""
+        if self._wants_a_way(member):
+            self._ask(member)
+
+    def _wants_a_way(self, member: Member) -> bool:
+        probe = member.probe
+        if probe is None or probe.is_check:
+            return probe is not None
+        return probe.phase is Phase.HELD and member.suspicion is None
 
     def _hold(self, now: Now, member: Member, probe: Probe) -> None:
         probe.phase = Phase.HELD

@@ -44,7 +44,7 @@ class Edges:
         gone = [member for node, member in self.members.items() if node not in wanted]
         for member in gone:
             del self.members[member.id]
-            member.probe = None
+            member.probe = member.detour = None
             agenda.cancel(member.edge_key)
         for node in wanted:
             fresh = table.get(node)
@@ -158,8 +158,9 @@ class Edges:
         ground, lost = self._ground, probe.lost
         if lost is not None:
             self.loss.add(lost)
+        member.detour = None
         if probe.is_check:
-            member.probe = member.detour = None
+            member.probe = None
             ground.agenda.cancel(member.edge_key)
             return
         if probe.phase is not Phase.QUIET:

@@ -277,13 +277,12 @@ class Membership:
         member = self._table.get(peer)
         if member is None or not member.is_here:
             return None
-        if member.suspicion is None:
-            return None if member.detour is None else self._detours.via(member)
-        for voucher in member.suspicion.vouchers_by_freshness():
+        vouchers = [] if member.suspicion is None else member.suspicion.vouchers_by_freshness()
+        for voucher in vouchers:
             between = self._table.get(voucher)
             if between is not None and between.is_here and between.suspicion is None:
                 return voucher
-        return None
+        return None if member.detour is None else self._detours.via(member)
 
     def doubt(self, instant: Instant, peer: NodeId) -> None:
         """Something sent to a peer that wants an answer has not got one."""
@@ -404,6 +403,7 @@ class Membership:
             self._failed(now, member)
         elif phase is Phase.HELD:
             self._court.tend_hold(now, member)
+            self._detours.find(member)
 
     def _failed(self, now: Now, member: Member) -> None:
         """My own probe found nobody: believe the verdict that waits for this, or accuse."""

@@ -141,3 +141,34 @@ def test_random_probes_find_a_broken_path_without_any_traffic() -> None:
         bench.run(1.0, rest(far))
         asked += [ask for _, ask in bench.said(Ask) if ask.subject == bench.id(far)]
     assert asked
+
+
+def rested() -> tuple[Bench, str, str]:
+    """Return an edge that rests, since it said of itself that it is here, and one more observer."""
+    bench = settled()
+    edge = next(name for name in NAMES if bench.membership.is_edge(bench.id(name)))
+    bench.run(6.0, rest(edge))
+    near = observers(bench, edge)[0]
+    bench.meet(edge, incarnation=1)
+    assert bench.membership.relay_for(bench.id(edge)) is None
+    return bench, edge, near
+
+
+def test_for_an_edge_that_rests_because_it_has_refuted_observers_are_asked() -> None:
+    bench, edge, _ = rested()
+    bench.said(Ask)
+    bench.run(bench.params.vouch_fresh_s, rest(edge))
+    asked = [peer for peer, ask in bench.said(Ask) if ask.subject == bench.id(edge)]
+    assert asked
+    near = next(name for name in observers(bench, edge) if bench.id(name) == asked[0])
+    bench.vouch(near, edge)
+    assert bench.membership.relay_for(bench.id(edge)) == bench.id(near)
+    assert bench.status(edge) is Status.ALIVE
+    bench.reach(edge)
+    assert bench.membership.relay_for(bench.id(edge)) is None
+
+
+def test_an_edge_that_rests_and_comes_through_a_relay_is_answered_the_same_way() -> None:
+    bench, edge, near = rested()
+    bench.membership.handle_relayed(bench.now, bench.id(edge), bench.id(near))
+    assert bench.membership.relay_for(bench.id(edge)) == bench.id(near)
