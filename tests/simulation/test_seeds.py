@@ -39,6 +39,8 @@ OUTRACED = (
 OVERRUN = "more admins than a mesh may have: each new disk of the first hosts made one more"
 LATE_LOT = "a claim kept back by a full disk took a task from who had begun: called calm weather"
 
+REPLACED = "a conclusion of one's own took the place of the verdict that was under test, for good"
+
 FOUND_LONG = (
     (old_plan(144, 10, 590.0), UNTESTED),
     (old_plan(228, 10, 590.0), UNTESTED),
@@ -47,6 +49,8 @@ FOUND_LONG = (
     (old_plan(3, 10, 590.0), OVERRUN),
     (Plan(622, nodes=10, storm_s=590.0), GIVEN_UP),
     (Plan(182, nodes=10, storm_s=590.0), OUTRACED),
+    (Plan(40316, nodes=10, storm_s=590.0), REPLACED),
+    (Plan(40793, nodes=10, storm_s=590.0), REPLACED),
 )
 """Of ten simulated minutes each, so the usual test run tries the first one only."""
 

@@ -348,6 +348,11 @@ class Court:
     def _sentence(
         self, now: Now, member: Member, observers: frozenset[NodeId], *, local: bool
     ) -> None:
+        known = member.verdict
+        if known is not None and self._ground.is_held(known):
+            # A majority's word is under test here, and this is the test.
+            self._lifecycle.go_down(now, member, known, local=False)
+            return
         suspicion = member.suspicion
         assert suspicion is not None
         accusers = suspicion.accusers_among(observers | {self._me} if local else observers)

@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 
 from mesh.core.errors import Refusal, RemoteError
+from mesh.core.gossip.gossip import Family
 from mesh.core.identity import Boot, Incarnation
 from mesh.core.membership.agenda import EDGE, timer_key
 from mesh.core.membership.facts import Accusation, Verdict
 from mesh.core.membership.messages import Accuse, Ack, Ask, Ping, Vouch, Withdraw
 from mesh.core.snapshot import Status
 from tests.unit.core.membership.bench import BOOT, NEXT_BOOT, Bench, leave_of, verdict_of
+from tests.unit.core.membership.playground import make_author
 
 ALL = ("a", "b", "c", "d", "x")
 OTHERS = ("a", "b", "c", "d")
@@ -494,3 +496,25 @@ def test_a_relay_must_itself_be_beyond_doubt() -> None:
     for name in ("a", "b"):
         bench.accuse("c", name)
     assert bench.membership.relay_for(bench.id("x")) is None
+
+
+def test_a_conclusion_of_ones_own_confirms_the_verdict_that_is_under_test() -> None:
+    """It took the place of that verdict before, which was never taken in again (seed 40793)."""
+    names = tuple(f"n{i:02}" for i in range(24))
+    bench = Bench(*names)
+    bench.run(10.0, names)
+    far = next(name for name in names if not bench.membership.is_edge(bench.id(name)))
+    others = tuple(name for name in names if name != far)
+    member = bench.membership._table.get(bench.id(far))
+    assert member is not None
+    bench.membership._court.accuse(bench.now, member)
+    bench.run(bench.params.local_conclusion_s - 0.1, others)
+    assert bench.status(far) is Status.SUSPECT
+    verdict = verdict_of([make_author("one"), make_author("two")], bench.id(far), observers=2)
+    assert bench.take(verdict)
+    assert bench.status(far) is Status.SUSPECT
+    bench.run(0.2, others)
+    assert bench.status(far) is Status.DOWN
+    assert member.verdict == verdict
+    assert not member.local
+    assert bench.gossip.holds(Family.MEMBERS, verdict.id)
