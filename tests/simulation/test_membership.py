@@ -125,7 +125,7 @@ def test_m22_work_goes_round_a_broken_edge_whose_ends_say_something_new(meshes: 
         for name in "ac":
             mesh[name].attach(f"kind-{turn}")
         mesh.run(s=5)
-    for label, (one, other) in {"there": "ac", "back": "ca"}.items():
+    for label, one, other in (("there", "a", "c"), ("back", "c", "a")):
         begun = mesh.world.now_s
         mesh[one].submit(label)
         mesh.run_until(lambda: mesh[other].view(label) is not None)  # noqa: B023  called here
