@@ -40,6 +40,7 @@ OVERRUN = "more admins than a mesh may have: each new disk of the first hosts ma
 LATE_LOT = "a claim kept back by a full disk took a task from who had begun: called calm weather"
 
 REPLACED = "a conclusion of one's own took the place of the verdict that was under test, for good"
+GHOST = "observers had given somebody up alone, on islands, and whoever observed it not believed on"
 
 FOUND_LONG = (
     (old_plan(144, 10, 590.0), UNTESTED),
@@ -51,6 +52,7 @@ FOUND_LONG = (
     (Plan(182, nodes=10, storm_s=590.0), OUTRACED),
     (Plan(40316, nodes=10, storm_s=590.0), REPLACED),
     (Plan(40793, nodes=10, storm_s=590.0), REPLACED),
+    (Plan(50572, nodes=10, storm_s=590.0), GHOST),
 )
 """Of ten simulated minutes each, so the usual test run tries the first one only."""
 

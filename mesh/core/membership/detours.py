@@ -18,6 +18,8 @@ from mesh.core.membership.messages import Ask, Vouch
 from mesh.core.membership.probe import Phase, Probe
 
 ASKED_AT_ONCE = 2
+OFTEN_ENOUGH = 0.5
+"""The least share of the turns in which somebody is pinged who is no edge."""
 
 
 class Detours:
@@ -28,12 +30,17 @@ class Detours:
         self._edges = edges
 
     def probe_somebody(self, now: Now) -> None:
-        """Ping a random member that is no edge: coverage, and a round trip to know."""
-        here = self._ground.table.here
-        if len(here) > len(self._edges.members):
-            member = self._ground.table.get(self._ground.parts.rng.choice(here))
-            if member is not None and member.probe is None:
-                self._edges.begin(now, member)
+        """Ping whoever was not heard longest and is no edge: coverage, and a round trip to know.
+
+        Where nearly everybody is an edge, every second time is enough.
+        """
+        table, rng = self._ground.table, self._ground.parts.rng
+        strangers = len(table.here) - len(self._edges.members)
+        if strangers <= 0 or rng.random() >= max(strangers / len(table.here), OFTEN_ENOUGH):
+            return
+        idle = [member for member in table if member.is_here and member.probe is None]
+        if idle:
+            self._edges.begin(now, min(idle, key=lambda member: (member.evidence_at, rng.random())))
 
     def next_at(self, now: Now) -> Instant:
         """Return when to ping somebody next."""
@@ -49,6 +56,10 @@ class Detours:
         """The timer of a check came up; FAILED is for the caller when a verdict hangs on it."""
         detour = member.detour
         if probe.phase is Phase.HELD:
+            if detour is None and probe.is_sweep:
+                self._edges.begin(now, member)
+                self._ask(member)
+                return None
             if detour is None or not detour.is_used:
                 self._end(member)
                 return None
@@ -61,7 +72,7 @@ class Detours:
             if is_vouched:
                 self._hold(now, member, probe)
             else:
-                self._end(member)
+                self._look_again_later(now, member, probe)
             return None
         self._ask(member)
         return probe.phase
@@ -106,8 +117,17 @@ class Detours:
             return probe is not None
         return probe.phase is Phase.HELD and member.suspicion is None
 
+    def _look_again_later(self, now: Now, member: Member, probe: Probe) -> None:
+        """Its observers have the time to agree; whoever is silent still is doubted from here.
+
+        They may have given it up each alone, while a cut ran between them, and say nothing more.
+        """
+        probe.phase, probe.is_sweep, member.detour = Phase.HELD, True, None
+        due = self._ground.spread(now, self._ground.params.local_conclusion_s)
+        self._ground.agenda.set(member.edge_key, due)
+
     def _hold(self, now: Now, member: Member, probe: Probe) -> None:
-        probe.phase = Phase.HELD
+        probe.phase, probe.is_sweep = Phase.HELD, False
         due = self._ground.spread(now, self._ground.params.edge_hold_s)
         self._ground.agenda.set(member.edge_key, due)
 

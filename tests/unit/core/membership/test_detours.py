@@ -143,6 +143,29 @@ def test_random_probes_find_a_broken_path_without_any_traffic() -> None:
     assert asked
 
 
+def test_who_answers_nobody_is_given_up_though_its_observers_say_nothing() -> None:
+    """They may have given it up alone, each of them, while a cut ran between them and us."""
+    bench = settled()
+    far = stranger(bench)
+    member = bench.membership._table.get(bench.id(far))
+    assert member is not None
+    bench.membership.doubt(bench.now.instant, bench.id(far))
+    bench.run(bench.params.local_conclusion_s / 2, rest(far))
+    assert bench.status(far) is Status.ALIVE, "its observers have the time to agree"
+    bench.run(3 * bench.params.local_conclusion_s, rest(far))
+    assert bench.status(far) in {Status.DOWN, Status.DEAD}
+    assert member.local
+
+
+def test_who_is_heard_at_the_second_look_is_not_doubted() -> None:
+    bench = settled()
+    far = stranger(bench)
+    bench.membership.doubt(bench.now.instant, bench.id(far))
+    bench.run(bench.params.local_conclusion_s / 2, rest(far))
+    bench.run(3 * bench.params.local_conclusion_s, NAMES)
+    assert bench.status(far) is Status.ALIVE
+
+
 def rested() -> tuple[Bench, str, str]:
     """Return an edge that rests, since it said of itself that it is here, and one more observer."""
     bench = settled()
