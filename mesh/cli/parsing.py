@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 
 from mesh.cli import exit_codes
 from mesh.cli.output import escape, say
-from mesh.version import VERSION
 
 _UNKNOWN = re.compile(r"argument (?:COMMAND|SUBCOMMAND|STEP): invalid choice: '(.*?)'")
 
@@ -46,12 +45,14 @@ class Parser(argparse.ArgumentParser):
 
 
 class Version(argparse.Action):
-    """Print the version and end."""
+    """Print the version and end; looked up only when it is asked for."""
 
     def __init__(self, option_strings: list[str], dest: str, **more: Any) -> None:  # noqa: ANN401  argparse's
         super().__init__(option_strings, dest, nargs=0, help=more.get("help"))
 
     def __call__(self, *_: object) -> NoReturn:
         """Print it."""
+        from mesh.version import VERSION
+
         print(f"mesh {VERSION}")  # noqa: T201  the command's output
         raise SystemExit(exit_codes.OK)
