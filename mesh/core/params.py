@@ -71,7 +71,9 @@ class MembershipParams:
     resume_grace_s: float = tunable(
         10.0, 0, 3_600, "a restarted node's agents may re-attach so long"
     )
-    random_probe_s: float = tunable(5.0, 0.5, 600, "one random member is probed this often")
+    random_probe_s: float = tunable(
+        5.0, 0.5, 600, "who is no edge and was not heard longest is probed this often"
+    )
     dead_redial_s: float = tunable(
         5.0, 0.5, 600, "one random dead member may be dialled this often"
     )

@@ -66,7 +66,7 @@ class Member:
     """When it surely heard me last: the far half of that evidence."""
     trip: RoundTrip = field(default_factory=RoundTrip)
     asked: tuple[int, Instant] | None = None
-    """The last ping outside of any run: redial or random probe."""
+    """The last ping outside of any run: a redial."""
     probe: Probe | None = None
     detour: Detour | None = None
     suspicion: Suspicion | None = None
