@@ -76,7 +76,7 @@ def test_m13_a_dead_winner_is_replaced_by_the_next_and_one_runs_at_a_time(
         assert won["task"] == task
         real_mesh.kill(idler)
     wait_for("the second", (folder / "log").exists, 30)
-    assert owner_is(heir, task, worker.name)
+    wait_for("its owner to be seen", lambda: owner_is(heir, task, worker.name), 5)
     kill_machine(real_mesh, worker)
     wait_for("the third", lambda: show(first, task)["state"] == "completed", 30)
     shown = show(first, task)
