@@ -2,14 +2,14 @@
 
 from base64 import b64encode
 
-from mesh.core.commands import Command, TaskClaim, TaskComplete, TaskProgress, TaskShow, TaskSubmit
+from mesh.core.commands import Command, TaskClaim, TaskComplete, TaskProgress, TaskSubmit
 from mesh.core.identity import BlobId
 from mesh.core.snapshot import TaskState
 from mesh.sim.client import Answer
 from mesh.sim.engine import Conditions
 from mesh.sim.scenario import Mesh
 from mesh.sim.world import USUAL
-from tests.simulation.hunting import a_mesh, close
+from tests.simulation.hunting import a_mesh, close, shown_part
 from tests.simulation.test_garbage import member
 from tests.unit.core.blobs.pieces import content, name_of
 
@@ -92,11 +92,5 @@ def lost_checkpoint(seed: int, conditions: Conditions = USUAL, submitter: str = 
     copies = lose_the_disk_when_answered(mesh, "b", TaskProgress(handle, checkpoint=ENCODED))
     if copies > 1:
         assert holders(mesh), f"{copies} copies were told of"
-        shown = mesh["c"].tell(TaskShow(mesh.known("build"))).result
-        assert isinstance(shown, dict)
-        task = shown["task"]
-        assert isinstance(task, dict)
-        checkpoint = task["checkpoint"]
-        assert isinstance(checkpoint, dict)
-        assert checkpoint["digest"] == DIGEST.hex()
+        assert shown_part(mesh, "c", "build", "checkpoint")["digest"] == DIGEST.hex()
     return copies

@@ -1,9 +1,11 @@
 """What hunts for planted bugs share: meshes, endings, and members that lie."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
+from mesh.core.commands import TaskShow
+from mesh.core.effects import Json
 from mesh.core.gossip.items import Form, Item
 from mesh.core.gossip.messages import ToldFacts
 from mesh.core.gossip.vocabulary import Family
@@ -50,6 +52,17 @@ def close(mesh: Mesh, *willing: str, limit_s: float = 30.0) -> None:
     mesh.run(s=SNAPSHOT_S + STEP_S)  # the checkers look once more
     for checker in mesh.checkers:
         checker.finish(core, final.snapshots())
+
+
+def shown_part(mesh: Mesh, name: str, label: str, part: str) -> Mapping[str, Json]:
+    """Return what a node shows of a part of a task, such as its result or its checkpoint."""
+    shown = mesh[name].tell(TaskShow(mesh.known(label))).result
+    assert isinstance(shown, dict)
+    task = shown["task"]
+    assert isinstance(task, dict)
+    found = task[part]
+    assert isinstance(found, dict)
+    return found
 
 
 def is_state(mesh: Mesh, label: str, state: TaskState) -> bool:

@@ -15,7 +15,6 @@ from mesh.core.commands import (
     TaskComplete,
     TaskOffer,
     TaskProgress,
-    TaskShow,
     TaskSubmit,
 )
 from mesh.core.identity import BlobId
@@ -23,6 +22,7 @@ from mesh.core.params import Params, params_for
 from mesh.core.snapshot import TaskState
 from mesh.sim.scenario import Mesh, Refused
 from tests.simulation.conftest import MeshOf
+from tests.simulation.hunting import shown_part
 from tests.simulation.test_garbage import member
 from tests.unit.core.blobs.pieces import PIECE, content, name_of
 
@@ -127,12 +127,7 @@ def test_a_result_of_any_size_that_is_allowed_comes_as_it_was(meshes: MeshOf, si
     named = None if inline else put(mesh, "b", data)
     mesh["b"].tell(structs.replace(given, blob=named))
     mesh.run_until(lambda: mesh["a"].view("build").state is TaskState.COMPLETED)  # type: ignore[union-attr]  # it was submitted
-    shown = mesh["a"].tell(TaskShow(mesh.known("build"))).result
-    assert isinstance(shown, dict)
-    task = shown["task"]
-    assert isinstance(task, dict)
-    result = task["result"]
-    assert isinstance(result, dict)
+    result = shown_part(mesh, "a", "build", "result")
     assert result["digest"] == name_of(data).hex()
     if size <= 700:
         assert (result["output"], result["blob"]) == (b64encode(data).decode(), None)

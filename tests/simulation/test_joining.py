@@ -7,23 +7,24 @@ import pytest
 
 from mesh.core.commands import Hello, MemberList, MemberWait, NodeIdentity, NodeInfo, NodeStatus
 from mesh.core.effects import Json
-from mesh.core.params import params_for
+from mesh.core.params import Params, params_for
 from mesh.core.snapshot import Status
 from mesh.core.trust_commands import TrustInvite
 from mesh.sim.host import HostState
 from mesh.sim.population import Population
 from mesh.sim.scenario import Mesh, Refused
 from mesh.sim.suite import SimSuite
+from mesh.sim.trial import names_of
 from mesh.sim.world import World
 
+LOCAL = params_for("local")
 RUSH, WAVE = 80, 20
 
 
-def founded(seed: int = 1, count: int = 4) -> Mesh:
+def founded(seed: int = 1, count: int = 4, params: Params = LOCAL) -> Mesh:
     """Return a mesh of one node, and hosts whose nodes will be strangers."""
-    params = params_for("local")
     world = World(seed, params, Population(by_ticket=True), suite=SimSuite(strict=True))
-    mesh = Mesh(world, "abcdefgh"[:count])
+    mesh = Mesh(world, names_of(count))
     world.start("a")
     mesh.run(s=1)
     return mesh
@@ -64,14 +65,11 @@ def test_more_join_than_streams_are_kept_open() -> None:
     """Newcomers compare tables with the first node over streams that then rest for 20 s."""
     params = params_for("lan")
     few = replace(params, links=replace(params.links, streams_max=4))
-    world = World(1, few, Population(by_ticket=True), suite=SimSuite(strict=True))
-    mesh = Mesh(world, tuple(f"n{number:02}" for number in range(RUSH)))
-    world.start("n00")
-    mesh.run(s=1)
-    invited(mesh, "n00", uses=RUSH)
+    mesh = founded(count=RUSH, params=few)
+    invited(mesh, uses=RUSH)
     for first in range(1, RUSH, WAVE):
         for name in mesh.names[first : first + WAVE]:
-            world.start(name)
+            mesh.world.start(name)
         mesh.run(s=0.05)
     mesh.run_until(mesh.everyone_sees_everyone, 5)
 

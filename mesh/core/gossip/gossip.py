@@ -13,6 +13,7 @@ from mesh.core.gossip.items import Form, Item
 from mesh.core.gossip.messages import (
     SHORT_BYTES,
     EagerFacts,
+    Facts,
     Have,
     Pull,
     PulledFacts,
@@ -326,8 +327,21 @@ class Gossip:
     def _take_in(self, now: Now, family: Family, items: tuple[Item, ...], peer: NodeId) -> Taken:
         """Judge facts that are news to others as well, and spread what is kept."""
         taken = self._intake.take(now, family, items, peer)
+        self._pass_on(now, family, taken)
+        return taken
+
+    def _pass_on(self, now: Now, family: Family, taken: Taken) -> None:
         self._spreader.note_known(family, taken.ids)
         self._forward(now, taken.accepted, EAGER)
+
+    def _take_repairs(self, now: Now, message: Facts, peer: NodeId) -> Taken:
+        """Judge facts that a peer had more of, as a comparison has shown."""
+        self.is_reconciling = True
+        try:
+            taken = self._intake.take(now, message.family, message.items, peer)
+        finally:
+            self.is_reconciling = False
+        self._reconciler.note_repaired(peer, len(taken.accepted))
         return taken
 
     def _handle_facts(self, now: Now, peer: NodeId, body: bytes) -> None:
@@ -336,14 +350,12 @@ class Gossip:
 
     def _handle_pulled(self, now: Now, peer: NodeId, body: bytes) -> None:
         message = PulledFacts.decode_untrusted(body)
-        # A comparison only announces facts to whom they were sent whole in vain.
-        self.is_reconciling = self._reconciler.runs(now.instant, peer)
-        try:
+        if self._reconciler.runs(now.instant, peer):
+            # A comparison only announces facts to whom they were sent whole in vain.
+            taken = self._take_repairs(now, message, peer)
+            self._pass_on(now, message.family, taken)
+        else:
             taken = self._take_in(now, message.family, message.items, peer)
-            if self.is_reconciling:
-                self._reconciler.note_repaired(peer, len(taken.accepted))
-        finally:
-            self.is_reconciling = False
         came = [accepted.verified for accepted in taken.accepted]
         self._ask_for_the_base(now, message.family, came, peer)
         _raise(taken)
@@ -351,12 +363,7 @@ class Gossip:
     def _handle_sync_facts(self, now: Now, peer: NodeId, body: bytes) -> None:
         message = SyncFacts.decode_untrusted(body)
         self._reconciler.touch(now.instant, peer)
-        self.is_reconciling = True
-        try:
-            taken = self._intake.take(now, message.family, message.items, peer)
-        finally:
-            self.is_reconciling = False
-        self._reconciler.note_repaired(peer, len(taken.accepted))
+        taken = self._take_repairs(now, message, peer)
         if len(body) <= BODY_BYTES_MAX:
             # A few facts may be news to others too; many are a join or a heal, where everybody
             # compares.

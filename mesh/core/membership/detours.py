@@ -113,9 +113,9 @@ class Detours:
 
     def _wants_a_way(self, member: Member) -> bool:
         probe = member.probe
-        if probe is None or probe.is_check:
-            return probe is not None
-        return probe.phase is Phase.HELD and member.suspicion is None
+        if probe is None:
+            return False
+        return probe.is_check or (probe.phase is Phase.HELD and member.suspicion is None)
 
     def _look_again_later(self, now: Now, member: Member, probe: Probe) -> None:
         """Its observers have the time to agree; whoever is silent still is doubted from here.

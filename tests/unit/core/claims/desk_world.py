@@ -507,6 +507,15 @@ class World:
     def connected(self, one: Place, other: Place) -> bool:
         return self.parted.get(one.number, 0) == self.parted.get(other.number, 0)
 
+    def meet(self) -> None:
+        """End the cut: each place hears everything that the others held until now."""
+        self.parted = {}
+        held = [(place, tuple(place.gossip.held.values())) for place in self.places]
+        for source, facts in held:
+            for target in self.places:
+                if target is not source:
+                    target.receive(facts, source, None)
+
     def at(self, when: float, act: Callable[[], None]) -> None:
         self.serial += 1
         heapq.heappush(self.queue, (when, self.serial, act))

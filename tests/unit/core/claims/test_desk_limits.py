@@ -103,10 +103,7 @@ def test_two_halves_exceed_a_limit_and_it_is_shown() -> None:
     world.parted = {1: 1}
     for place, task in zip(world.places, (one, two), strict=True):
         place.call(TaskStart(place.claim(task, wait_s=5.0)["handle"]))
-    held = {place.name: tuple(place.gossip.held.values()) for place in world.places}
-    world.parted = {}
-    world[1].receive(held["a"], world[0], None)
-    world[0].receive(held["b"], world[1], None)
+    world.meet()
     world.run(1.0)
     for place in world.places:
         assert place.view(one)["limit"]["excess"] == 1
@@ -120,10 +117,7 @@ def test_who_has_not_begun_steps_back_after_a_split() -> None:
     world.parted = {1: 1}
     world[0].call(TaskStart(world[0].claim(one, wait_s=5.0)["handle"]))
     world[1].claim(two, wait_s=5.0)
-    held = {place.name: tuple(place.gossip.held.values()) for place in world.places}
-    world.parted = {}
-    world[1].receive(held["a"], world[0], None)
-    world[0].receive(held["b"], world[1], None)
+    world.meet()
     world.run(1.0)
     for place in world.places:
         assert place.view(two)["state"] == "submitted"

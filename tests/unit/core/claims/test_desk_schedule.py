@@ -248,12 +248,7 @@ def test_two_submitters_of_one_key_make_one_task() -> None:
     tasks = {place.submit(dedupe="nightly", payload=b"x") for place in world.places}
     assert len(tasks) == 1, "both sides compute the same id"
     [task] = tasks
-    world.parted = {}
-    for place in world.places:
-        for fact in tuple(place.gossip.held.values()):
-            for other in world.places:
-                if other is not place:
-                    other.receive([fact], place, None)
+    world.meet()
     world.run(1.0)
     assert {place.view(task)["submits"] for place in world.places} == {2}
     assert world[0].view(task)["differing"] == []
@@ -284,12 +279,7 @@ def test_of_two_that_submitted_a_key_apart_either_may_cancel() -> None:
         world = World(count=2)
         world.parted = {1: 1}
         [task] = {place.submit(dedupe="nightly") for place in world.places}
-        world.parted = {}
-        for place in world.places:
-            for fact in tuple(place.gossip.held.values()):
-                for other in world.places:
-                    if other is not place:
-                        other.receive([fact], place, None)
+        world.meet()
         world.run(1.0)
         assert world[canceler].call(TaskCancel(task))["state"] == "canceled"
         world.run(0.1)
@@ -334,10 +324,7 @@ def test_a_circle_of_two_halves_is_ended_when_they_meet(flip: int) -> None:
     here.submit(dedupe="two", after=(one,), payload=pad)
     two = there.submit(dedupe="two", payload=pad)
     there.submit(dedupe="one", after=(two,), payload=pad)
-    world.parted = {}
-    held = {place.name: tuple(place.gossip.held.values()) for place in world.places}
-    there.receive(held["a"], here, None)
-    here.receive(held["b"], there, None)
+    world.meet()
     world.run(20.0)
     views = [place.view(task) for place in world.places for task in (one, two)]
     waiting = [view for view in views if view["state"] == "submitted" and view["blocked_on"]]
