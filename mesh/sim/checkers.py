@@ -1,12 +1,11 @@
 """What must hold in every history, however bad the weather: one checker per rule.
 
-A checker hears of what agents see as it happens, and sees all nodes every so often. It knows
-nothing of how nodes work: only rows, snapshots and answers. A broken rule raises `Violation`.
+A checker knows nothing of how nodes work: only rows, snapshots and answers.
 """
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mesh.core.effects import Notify, Row
@@ -30,12 +29,14 @@ from mesh.core.wire.envelope import (
     pre_authentication,
     root_payload,
 )
+from mesh.sim.checker import Checker, Violation
+from mesh.sim.durability import SubmitsKept, WritesDurable
 from mesh.sim.history import Event, What
 from mesh.sim.host import Host
 from mesh.sim.seen import Place, Retained, Unchanged
+from mesh.sim.stored import FACT_ROWS
 from mesh.sim.world import World
 
-FACT_ROWS = "fact"
 RANK_CONTEXT = b"mesh-rank-v1\0"
 SCORE_DIGITS = 4
 """Of the rank in a token: what was bid in an auction stands before the lot."""
@@ -45,74 +46,6 @@ EPOCH_DIGITS = 8
 CALM_MARGIN_S = 60.0
 """What went wrong so long ago has no consequences any more."""
 DONE = (TaskState.COMPLETED, TaskState.CANCELED)
-
-
-class Violation(Exception):  # noqa: N818  the word of the field
-    """A rule of the mesh was broken: `rule` is its number, the text says how."""
-
-    def __init__(self, rule: str, detail: str) -> None:
-        super().__init__(f"{rule}: {detail}")
-        self.rule = rule
-        self.detail = detail
-
-
-class Checker:
-    """Sees everything, and by itself minds nothing."""
-
-    def handle_event(self, event: Event) -> None:
-        """A client saw this."""
-
-    def handle_rows(self, host: Host, rows: Sequence[Row]) -> None:
-        """A node asked for these rows to be made durable."""
-
-    def handle_notice(self, host: Host, notice: Notify) -> None:
-        """A node told its watchers, or one client, something."""
-
-    def handle_snapshots(self, snapshots: Mapping[str, Snapshot]) -> None:
-        """All running nodes at one moment, by name."""
-
-    def finish(self, core: Sequence[str], snapshots: Mapping[str, Snapshot]) -> None:
-        """Faults have stopped long ago; these nodes are what was left running."""
-
-
-def watch(world: World, checkers: Iterable[Checker]) -> None:
-    """Let checkers see a world from now on; call `world.watch` for snapshots."""
-    for checker in checkers:
-        world.observers.append(checker)
-        world.history.listeners.append(checker.handle_event)
-
-
-def ruined(world: World, at_s: float) -> int:
-    """Return how many disks of that moment are destroyed or switched off for good."""
-    running = {host.name: None for host in world.running()}
-    return sum(
-        host.disk_lost_s >= at_s or name not in running for name, host in world.hosts.items()
-    )
-
-
-@dataclass(slots=True, eq=False)
-class SubmitsKept(Checker):
-    """S1: a submit that was acknowledged with n copies survives the loss of n - 1 disks."""
-
-    world: World
-    acknowledged: dict[str, Event] = field(default_factory=dict)
-
-    def handle_event(self, event: Event) -> None:
-        """A client saw this."""
-        if event.what is What.SUBMITTED:
-            self.acknowledged[event.task] = event
-
-    def finish(self, core: Sequence[str], snapshots: Mapping[str, Snapshot]) -> None:
-        """Faults have stopped long ago; these nodes are what was left running."""
-        known = {
-            name: {task_text(view.id): None for view in snapshots[name].tasks} for name in core
-        }
-        for task, event in self.acknowledged.items():
-            if ruined(self.world, event.at_s) >= max(1, event.copies):
-                continue
-            for name in core:
-                if task not in known[name]:
-                    raise Violation("S1", f"{name} does not know {task}, submitted as {event}")
 
 
 @dataclass(slots=True, eq=False)
@@ -329,7 +262,7 @@ class GreatestResultWins(Checker):
             name: {task_text(view.id): view for view in snapshots[name].tasks} for name in core
         }
         for event in self._completed:
-            if ruined(self.world, event.at_s) >= max(1, event.copies):
+            if self.world.ruined(event.at_s) >= max(1, event.copies):
                 continue
             for name in core:
                 view = views[name].get(event.task)
@@ -452,6 +385,7 @@ def safety_checkers(world: World) -> list[Checker]:
     """Return one of each."""
     return [
         SubmitsKept(world),
+        WritesDurable(world),
         FactsSigned(world),
         EqualFactsEqualState(),
         TokensRise(world),

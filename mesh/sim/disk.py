@@ -8,7 +8,7 @@ promises; the checksum of each row makes a row whole or absent in any case.)
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mesh.core.effects import Commit, Row
@@ -18,6 +18,8 @@ from mesh.sim.network import Draw
 
 Rows = Mapping[str, Mapping[bytes, bytes]]
 """The durable log as a node is given it at its start: kind, key, newest value."""
+Written = Callable[[Sequence[Row]], None]
+"""Is told which rows have just become durable, or, without a value, have gone from the disk."""
 
 
 @dataclass(slots=True, eq=False)
@@ -36,6 +38,7 @@ class SimDisk:
     """Whether a crash now leaves a part of the commit under way on the disk."""
     under_way: list[Commit] = field(default_factory=list)
     commits: int = 0
+    written: Written | None = None
     blobs: BlobDisk = field(init=False)
     _current_end_s: float = 0.0
     _next_end_s: float = 0.0
@@ -90,6 +93,11 @@ class SimDisk:
         self.rows.clear()
         self.blobs.destroy()
 
+    def replace(self, rows: Rows) -> None:
+        """Hold something else: a copy of another disk, or a backup that is put back."""
+        self.rows.clear()
+        self._write(tuple(Row(kind, key, rows[kind][key]) for kind in rows for key in rows[kind]))
+
     def mend(self) -> None:
         """Be a good disk again: space left, no errors."""
         self.full = False
@@ -107,3 +115,5 @@ class SimDisk:
             table.pop(row.key, None)
             if row.value is not None:
                 table[row.key] = row.value
+        if self.written is not None:
+            self.written(rows)

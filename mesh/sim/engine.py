@@ -56,6 +56,10 @@ class Observer(Protocol):
         """A node asked for these rows to be made durable."""
         ...
 
+    def handle_written(self, host: Host, rows: Sequence[Row]) -> None:
+        """These rows are durable from now on, whether or not the node is there to hear of it."""
+        ...
+
     def handle_notice(self, host: Host, notice: Notify) -> None:
         """A node told its watchers, or one client, something."""
         ...
@@ -333,6 +337,11 @@ class Engine:
                     self.call_later(AGAIN_S, partial(self.start, host.name))
             case _:
                 assert_never(effect)
+
+    def show_written(self, host: Host, rows: Sequence[Row]) -> None:
+        """Tell the observers what has just become durable at a host."""
+        for observer in self.observers:
+            observer.handle_written(host, rows)
 
     def start(self, name: str) -> None:
         """Start a node on what its disk kept; worlds know how."""

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from mesh.core.identity import task_text
 from mesh.core.snapshot import Snapshot, Status, TaskState
-from mesh.sim.checkers import Violation, ruined, said
+from mesh.sim.checker import Violation
+from mesh.sim.checkers import said
 from mesh.sim.history import Event, What
 from mesh.sim.world import World
 
@@ -74,7 +75,7 @@ def check_completion(final: Final) -> None:
         for task, event in kinds.items():
             if event.kind not in final.willing:
                 continue
-            if ruined(final.world, event.at_s) >= max(1, event.copies) and task not in states:
+            if final.world.ruined(event.at_s) >= max(1, event.copies) and task not in states:
                 continue
             state = states.get(task)
             if state not in ENDED:

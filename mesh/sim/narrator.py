@@ -106,6 +106,9 @@ class Narrator:
     def handle_rows(self, host: Host, rows: Sequence[Row]) -> None:
         """A node asked for these rows to be made durable."""
 
+    def handle_written(self, host: Host, rows: Sequence[Row]) -> None:
+        """These rows are durable from now on."""
+
     def handle_snapshots(self, snapshots: Mapping[str, Snapshot]) -> None:
         """All running nodes at one moment, by name."""
 

@@ -33,7 +33,8 @@ from mesh.core.identity import NodeId, task_text
 from mesh.core.params import Params, params_for
 from mesh.core.snapshot import MemberView, Snapshot, Status, TaskView
 from mesh.sim.agent import Habits, SimAgent
-from mesh.sim.checkers import Checker, Violation, safety_checkers, watch
+from mesh.sim.checker import Checker, Violation, watch
+from mesh.sim.checkers import safety_checkers
 from mesh.sim.client import Answer, SimClient
 from mesh.sim.engine import Conditions
 from mesh.sim.host import Host, HostState

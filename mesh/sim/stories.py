@@ -14,7 +14,7 @@ from mesh.core.params import params_for
 from mesh.core.snapshot import Status, TaskState
 from mesh.core.trust_commands import TrustInvite
 from mesh.sim.agent import Habits
-from mesh.sim.checkers import Violation
+from mesh.sim.checker import Violation
 from mesh.sim.engine import Conditions
 from mesh.sim.liveness import Final, check_final
 from mesh.sim.network import OneWay

@@ -10,7 +10,8 @@ import msgspec
 from mesh.core.commands import TaskSubmit
 from mesh.core.params import Params
 from mesh.sim.agent import Habits, SimAgent, reformed
-from mesh.sim.checkers import Checker, Violation, safety_checkers, watch
+from mesh.sim.checker import Checker, Violation, watch
+from mesh.sim.checkers import safety_checkers
 from mesh.sim.client import Answer, SimClient
 from mesh.sim.history import What
 from mesh.sim.liveness import Final, check_final

@@ -99,6 +99,7 @@ class World(Engine):
         )
         disk = SimDisk(rng, uniform(rng, *usual.commit_s))
         host = Host(name, index, address, clock, disk, tags or {})
+        disk.written = partial(self.show_written, host)
         self.hosts[name] = self.by_address[address] = host
         return host
 
@@ -276,6 +277,13 @@ class World(Engine):
                 and self.hosts[name].state is HostState.RUNNING
                 for name in names
             )
+        )
+
+    def ruined(self, at_s: float) -> int:
+        """Return how many disks of that moment are destroyed or switched off for good."""
+        running = {host.name: None for host in self.running()}
+        return sum(
+            host.disk_lost_s >= at_s or name not in running for name, host in self.hosts.items()
         )
 
     # Parts

@@ -21,6 +21,7 @@ from mesh.core.inputs import Input
 from mesh.core.instants import Instant, Now
 from mesh.core.params import params_for
 from mesh.core.snapshot import Snapshot
+from mesh.sim.checker import unwatch
 from mesh.sim.client import Answer, SimClient
 from mesh.sim.host import Birth, Driven
 from mesh.sim.population import Population
@@ -83,8 +84,7 @@ class Counted:
             return Profiled(population(world, birth), self.profile)
 
         self.mesh = mesh_of(self.nodes, factory, params=params_for("lan"))
-        self.mesh.world.observers.clear()
-        self.mesh.world.history.listeners.clear()
+        unwatch(self.mesh.world)
         self.mesh.run(s=WARM_UP_S)
 
     def begin(self) -> None:

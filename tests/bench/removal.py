@@ -12,6 +12,7 @@ from mesh.core.gossip.gossip import Family
 from mesh.core.node.node import Node
 from mesh.core.params import params_for
 from mesh.core.trust_commands import TrustRemove
+from mesh.sim.checker import unwatch
 from mesh.sim.population import Population
 from mesh.sim.scenario import Mesh, mesh_of
 from tests.simulation.busy import past_of, remember
@@ -46,7 +47,7 @@ class Turns:
 def busy_mesh(nodes: int, facts: int) -> Mesh:
     """Return a mesh that holds so many facts of its last node."""
     mesh = mesh_of(nodes, Population(), params=params_for("lan"))
-    mesh.world.observers.clear()
+    unwatch(mesh.world)
     mesh.run(s=5)
     past = past_of(member_at(mesh, mesh.names[-1]), facts)[:facts]
     for name in mesh.names:

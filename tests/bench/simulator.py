@@ -5,6 +5,7 @@ import gc
 import time
 
 from mesh.core.params import params_for
+from mesh.sim.checker import unwatch
 from mesh.sim.population import Population
 from mesh.sim.scenario import mesh_of
 
@@ -19,7 +20,7 @@ def measure(nodes: int, seconds: float) -> tuple[float, float]:
     """
     mesh = mesh_of(nodes, Population(), params=params_for("lan"))
     world = mesh.world
-    world.observers.clear()
+    unwatch(world)
     world.run(WARM_UP_S)
     gc.collect()
     best_s, events = float("inf"), 1

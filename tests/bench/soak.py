@@ -80,6 +80,9 @@ class Listener:
             self.false_dead += new == "dead"
             self.wronged[name] = self.wronged.get(name, 0) + 1
 
+    def handle_written(self, host: Host, rows: Sequence[Row]) -> None:
+        """These rows are durable from now on."""
+
     def handle_rows(self, host: Host, rows: Sequence[Row]) -> None:
         """Rows are no business of this listener."""
 

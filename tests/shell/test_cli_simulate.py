@@ -17,7 +17,8 @@ from mesh.cli.crew import WorkFailed, work_through
 from mesh.cli.simulate import plan_of
 from mesh.cli.simulate_options import chosen
 from mesh.core.errors import LocalError
-from mesh.sim.checkers import TablesBounded, Violation
+from mesh.sim.checker import Violation
+from mesh.sim.checkers import TablesBounded
 from mesh.sim.population import Population
 from mesh.sim.stories import STORIES, Cast, Say, Teller
 from mesh.sim.trial import Plan

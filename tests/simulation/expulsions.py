@@ -3,6 +3,9 @@
 from mesh.core.gossip.gossip import Family
 from mesh.core.snapshot import TaskState
 from mesh.core.trust_commands import TrustRemove
+from mesh.sim.checker import unwatch
+from mesh.sim.checkers import FactsSigned
+from mesh.sim.durability import SubmitsKept
 from mesh.sim.population import Population
 from mesh.sim.scenario import Mesh, Refused
 from mesh.sim.world import World
@@ -57,7 +60,7 @@ def said_too_late(seed: int) -> None:
 def removed_unequally(seed: int) -> None:
     """E is removed while b lacks a word of it and c has one more: both end up with what a has."""
     mesh = a_mesh(seed, 5)
-    mesh.world.observers.clear()  # what c alone has heard is lost, as asked
+    unwatch(mesh.world, SubmitsKept)  # what c alone has heard is lost, as asked
     mesh["e"].submit("before")
     mesh.run(s=1)
     mesh.partition(["b"], mesh.rest("b"))
@@ -82,12 +85,12 @@ def with_a_copy(seed: int) -> Mesh:
     """Return five nodes at work, and z, which is off and has the disk of e."""
     population = Population(copies=(("z", "e"),))
     mesh = Mesh(World(seed, LOCAL, population), (*"abcde", "z"))
-    mesh.world.observers.clear()  # a copy and a backup break S7 by themselves
+    unwatch(mesh.world, FactsSigned)  # a copy and a backup break S7 by themselves
     for name in "abcde":
         mesh.world.start(name)
     mesh.run(s=8)
     hosts = mesh.world.hosts
-    hosts["z"].disk.rows = {k: dict(rows) for k, rows in hosts["e"].disk.restored().items()}
+    hosts["z"].disk.replace(hosts["e"].disk.restored())
     return mesh
 
 
@@ -114,7 +117,7 @@ def backup_put_back(seed: int) -> None:
         mesh.restart("e")
         mesh.run(s=2)
     mesh.kill("e")
-    hosts["e"].disk.rows = hosts["z"].disk.rows
+    hosts["e"].disk.replace(hosts["z"].disk.restored())
     mesh.world.start("e")
     mesh.run(s=15)
     assert not member_at(mesh, "e").alarm, "a false alarm"

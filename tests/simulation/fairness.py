@@ -7,6 +7,7 @@ import time
 from mesh.core.commands import TaskSubmit
 from mesh.core.params import params_for
 from mesh.sim.agent import Habits
+from mesh.sim.checker import unwatch
 from mesh.sim.history import What
 from mesh.sim.population import Population
 from mesh.sim.scenario import Mesh, mesh_of
@@ -20,7 +21,7 @@ def shares(tasks: int, nodes: int, seed: int) -> dict[str, int]:
     """Let one equal agent per node work off equal tasks; return how many each has completed."""
     mesh: Mesh = mesh_of(nodes, Population(), seed=seed, params=params_for("local"))
     mesh.checkers.clear()
-    mesh.world.observers.clear()
+    unwatch(mesh.world)
     done = dict.fromkeys(mesh.names, 0)
 
     def count(event: object) -> None:

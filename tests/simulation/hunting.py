@@ -14,7 +14,7 @@ from mesh.core.node.participant import Participant
 from mesh.core.params import Params, params_for
 from mesh.core.snapshot import Status, TaskState
 from mesh.core.wire.envelope import Fact, SignedFact
-from mesh.sim.checkers import Violation
+from mesh.sim.checker import Violation
 from mesh.sim.engine import Conditions
 from mesh.sim.liveness import Final, check_final
 from mesh.sim.population import Population

@@ -36,7 +36,8 @@ from mesh.core.snapshot import Snapshot, Status
 from mesh.core.trust.records import Revocation, Rotation, StandingPage
 from mesh.core.wire.envelope import Fact, Verifier
 from mesh.sim.agent import Habits
-from mesh.sim.checkers import Checker, FactsSigned, Violation, watch
+from mesh.sim.checker import Checker, Violation, watch
+from mesh.sim.checkers import FactsSigned
 from mesh.sim.client import SimClient
 from mesh.sim.population import ADMINS, Population
 from mesh.sim.scenario import Mesh, mesh_of

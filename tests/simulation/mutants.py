@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from mesh.sim.checkers import Violation
+from mesh.sim.checker import Violation
 from mesh.sim.client import AnsweredTwice
 from mesh.sim.scenario import Refused, TooLate
 from tests.simulation.catalogue import MUTANTS

@@ -255,7 +255,7 @@ def test_a_member_on_an_old_copy_of_its_disk_starts_again_above_what_it_was() ->
     mesh.restart("b")
     mesh.run(s=1)
     mesh.kill("b")
-    host.disk.rows = {kind: dict(values) for kind, values in copy.items()}
+    host.disk.replace(copy)
     mesh.world.start("b")
     mesh.run_until(lambda: host.state is HostState.OFF, 10)
     assert "older than what the mesh knows" in str(host.halted)

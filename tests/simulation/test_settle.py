@@ -10,6 +10,7 @@ from mesh.core.commands import TaskClaim, TaskComplete, TaskStart, TaskSubmit
 from mesh.core.params import Params, params_for
 from mesh.core.snapshot import TaskState
 from mesh.sim.agent import Habits
+from mesh.sim.checker import unwatch
 from mesh.sim.client import Answer
 from mesh.sim.engine import Conditions
 from mesh.sim.network import lognormal
@@ -120,7 +121,7 @@ def run_races(
     world = mesh.world
     world.network.latency = lognormal(world.rng, MEDIAN_S, P99_S)
     world.network.loss = 0.01
-    world.observers.clear()  # only starts are counted here, and looking at fifty nodes is dear
+    unwatch(world)  # only starts are counted here, and looking at fifty nodes is dear
     if params is None:
         warm_up(mesh, -(-WARM_SAMPLES // (count - 1)))
     twice = 0

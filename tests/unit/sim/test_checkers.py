@@ -21,19 +21,18 @@ from mesh.core.identity import (
 from mesh.core.membership.facts import Presence
 from mesh.core.snapshot import MemberView, Snapshot, Status, TaskState, TaskView
 from mesh.core.wire.envelope import Verifier, author_of
+from mesh.sim.checker import Violation, unwatch, watch
 from mesh.sim.checkers import (
     EqualFactsEqualState,
     FactsSigned,
     GreatestResultWins,
     LotsDrawn,
     StartsJustified,
-    SubmitsKept,
     TablesBounded,
     TokensRise,
-    Violation,
     safety_checkers,
-    watch,
 )
+from mesh.sim.durability import SubmitsKept
 from mesh.sim.history import Event, What
 from mesh.sim.world import World
 from tests.unit.sim.scripted import empty_snapshot, id_of, world_of
@@ -353,3 +352,16 @@ def test_all_checkers_watch_a_world() -> None:
     world.history.add(event(What.CLAIMED))
     with pytest.raises(Violation, match="S5"):
         world.history.add(event(What.CLAIMED))
+
+
+def test_whoever_is_named_sees_a_world_no_longer() -> None:
+    world = world_of("a")
+    kept, gone = SubmitsKept(world), TokensRise(world)
+    watch(world, [kept, gone])
+    unwatch(world, TokensRise)
+    assert world.observers == [kept]
+    for _ in range(2):
+        world.history.add(event(What.CLAIMED))  # S5 would mind the second one
+    unwatch(world)
+    assert not world.observers
+    assert not world.history.listeners

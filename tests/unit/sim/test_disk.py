@@ -91,3 +91,18 @@ def test_an_orderly_end_writes_everything() -> None:
     disk.begin(0.0, commit(2))
     disk.flush()
     assert list(disk.restored()["r"]) == [b"\1", b"\2"]
+
+
+def test_a_backup_takes_the_place_of_everything_and_is_durable() -> None:
+    disk = disk_of()
+    one, two = commit(1), commit(2)
+    disk.begin(0.0, one)
+    disk.finish(one)
+    backup = disk.restored()
+    disk.begin(2.0, two)
+    disk.finish(two)
+    told: list[Row] = []
+    disk.written = told.extend
+    disk.replace(backup)
+    assert disk.restored() == backup == {"r": {b"\1": b"v"}}
+    assert told == [Row("r", b"\1", b"v")]

@@ -6,7 +6,7 @@ import pytest
 
 from mesh.core.identity import FactId
 from mesh.core.snapshot import Snapshot, Status, TaskState
-from mesh.sim.checkers import Violation
+from mesh.sim.checker import Violation
 from mesh.sim.history import What
 from mesh.sim.liveness import (
     Final,

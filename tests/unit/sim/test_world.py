@@ -28,7 +28,7 @@ from mesh.core.inputs import (
     SuspendGap,
 )
 from mesh.core.instants import Now
-from mesh.sim.checkers import Checker
+from mesh.sim.checker import Checker
 from mesh.sim.client import SimClient
 from mesh.sim.engine import Conditions
 from mesh.sim.host import SOCKET_DATAGRAMS_MAX, HostState
