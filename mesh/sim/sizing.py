@@ -24,6 +24,8 @@ from mesh.sim.world import World
 STEP_S = 0.05
 FORMING_S = 120.0
 CALM_S = 15.0
+SETTLED_SHARE = 0.95
+"""Of what was sent in the time before: less than that, and it is falling still."""
 DETECTION_S = 60.0
 UDP_HEADER_BYTES = 28
 GONE = (Status.DOWN, Status.DEAD, Status.LEFT)
@@ -154,6 +156,21 @@ class _Sample:
         """Whether each node sees all others."""
         return self.full_views() == len(self.world.running())
 
+    def settle(self) -> None:
+        """Let pass what follows upon the forming: greetings, and comparisons of what is held.
+
+        It is over when nodes no longer send less and less: after half a minute where few came, and
+        after a minute and a half where a thousand did.
+        """
+        deadline_s, before = self.world.now_s + FORMING_S, float("inf")
+        while self.world.now_s < deadline_s:
+            begun = self.sent()[0]
+            self.world.run(CALM_S)
+            sent = self.sent()[0] - begun
+            if sent > SETTLED_SHARE * before:
+                return
+            before = sent
+
     def sent(self) -> tuple[int, int, int]:
         """Return datagrams, their bytes and the greetings among them, of all nodes so far."""
         hosts = self.world.running()
@@ -189,7 +206,7 @@ def measure_idle(setting: Setting, seconds: float = 60.0) -> IdleCost:
     sample = _Sample(setting)
     sample.start_all()
     sample.wait(sample.is_full, FORMING_S)
-    sample.world.run(CALM_S)
+    sample.settle()
     before = sample.sent()
     sample.world.run(seconds)
     rates = [(b - a) / seconds / setting.nodes for a, b in zip(before, sample.sent(), strict=True)]

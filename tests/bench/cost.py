@@ -111,7 +111,7 @@ def measure_simulated(nodes: int, share: float, effort: Effort) -> Row:
         sample = sizing._Sample(setting)
         sample.start_all()
         sample.wait(sample.is_full, sizing.FORMING_S)
-        sample.world.run(sizing.CALM_S)
+        sample.settle()
         row |= _idle(sample, effort.simulated_s)
         kills = [_crash(sample) for _ in range(effort.crashes[nodes])]
         row |= _detection(kills)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from mesh.sim import sizing
 from mesh.sim.sizing import (
     Setting,
     measure_detection,
@@ -28,6 +29,24 @@ def test_an_idle_node_sends_equally_little_at_every_size(nodes: int) -> None:
     assert 1.0 < cost.packets_s < 3.5
     assert cost.datagram_bytes_s < 200
     assert cost.wire_bytes_s < 320
+
+
+@pytest.mark.parametrize(
+    ("sent_per_pause", "pauses"),
+    [([500, 100, 60, 58], 4), ([50, 51], 2), ([1000 * 0.9**at for at in range(20)], 8)],
+)
+def test_idle_begins_when_nodes_no_longer_send_less_and_less(
+    monkeypatch: pytest.MonkeyPatch, sent_per_pause: list[float], pauses: int
+) -> None:
+    """A thousand that had joined at once were measured while they greeted: ten times the cost."""
+    sample = sizing._Sample(Setting(2))
+
+    def sent() -> tuple[float, int, int]:
+        return sum(sent_per_pause[: round(sample.world.now_s / sizing.CALM_S)]), 0, 0
+
+    monkeypatch.setattr(sample, "sent", sent)
+    sample.settle()
+    assert sample.world.now_s == pauses * sizing.CALM_S
 
 
 def test_loss_costs_no_flood() -> None:
