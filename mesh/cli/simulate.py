@@ -94,6 +94,7 @@ def outcome_body(outcome: Outcome) -> dict[str, Any]:
         "virtual_s": round(outcome.virtual_s, 6),
         "events": outcome.events,
         "starts": outcome.starts,
+        "agreed_s": outcome.agreed_s,
         "trace": outcome.trace,
     }
 

@@ -15,7 +15,8 @@ from mesh.cli.output import Output, escape, say
 from mesh.cli.simulate import outcome_body, plan_of, profile_of
 from mesh.core.params import params_for
 from mesh.sim.population import Population
-from mesh.sim.trial import Outcome, Plan, run_trial
+from mesh.sim.sizing import quantile
+from mesh.sim.trial import AGREE_S, Outcome, Plan, run_trial
 
 ERASE = "\r\x1b[K"
 TERMINAL_PACE_S = 0.2
@@ -57,6 +58,19 @@ class Sweep:
         self.outcomes.append(outcome)
         self.elapsed_s = time.monotonic() - self.began_s
 
+    def agreement(self) -> dict[str, Any] | None:
+        """Return how long after the weather had cleared up all agreed; None if none did."""
+        found = [outcome.agreed_s for outcome in self.outcomes if outcome.agreed_s is not None]
+        if not found:
+            return None
+        late = sum(at_s > AGREE_S for at_s in found)
+        return {
+            "p50_s": quantile(found, 0.5),
+            "p99_s": quantile(found, 0.99),
+            "worst_s": max(found),
+            "late": late,
+        }
+
     def trace(self) -> str:
         """Return one fingerprint of all trials: equal when each of them went the same way."""
         found = sorted((outcome.plan.seed, outcome.trace) for outcome in self.outcomes)
@@ -76,6 +90,7 @@ class Sweep:
             "virtual_s": round(sum(outcome.virtual_s for outcome in self.outcomes), 6),
             "events": sum(outcome.events for outcome in self.outcomes),
             "starts": sum(outcome.starts for outcome in self.outcomes),
+            "agreed": self.agreement(),
             "elapsed_s": round(self.elapsed_s, 3),
             "seeds_s": round(self.seeds_s, 3),
             "jobs": self.jobs,
@@ -156,6 +171,11 @@ def _print(output: Output, made: Sweep) -> None:
         f"{body['virtual_s']:,.0f} virtual seconds, {body['events']:,} events,"
         f" {body['starts']:,} starts, trace {body['trace']}"
     )
+    if (agreed := body["agreed"]) is not None:
+        output.line(
+            f"agreed again after {agreed['p50_s']:g} s (median), {agreed['p99_s']:g} s (p99),"
+            f" {agreed['worst_s']:g} s (worst); {agreed['late']} after more than {AGREE_S:g} s"
+        )
     output.line(
         f"{made.elapsed_s:.1f} s, {made.jobs} at once: {made.seeds_s:.1f} seeds/s,"
         f" {speed:,.0f} times faster than real time"

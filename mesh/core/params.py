@@ -45,8 +45,8 @@ class MembershipParams:
         1.6, 1, 4, "an echo younger than this many quiet times is evidence"
     )
     probe_rto_low_s: float = tunable(0.05, 0.005, 5, "shortest wait for an answer")
-    probe_rto_high_s: float = tunable(0.5, 0.01, 30, "longest first wait for an answer")
-    probe_backoff: float = tunable(1.5, 1, 4, "each try waits this much longer")
+    probe_rto_high_s: float = tunable(0.5, 0.01, 30, "longest wait for an answer")
+    probe_backoff: float = tunable(1.5, 1, 4, "each try waits this much longer than the one before")
     probe_tries_low: int = tunable(3, 1, 10, "tries on a clean network")
     probe_tries_high: int = tunable(6, 1, 20, "tries when measured loss is high")
     refutation_window_s: float = tunable(
@@ -258,7 +258,7 @@ class LinkParams:
     relay_bytes_s: float = tunable(64_000, 1_000, 1e9, "relayed for others, of them all")
     relay_share: float = tunable(0.5, 0.01, 1, "of that, as much for one peer alone")
     seed_retry_s: float = tunable(2.0, 0.1, 600, "seeds are tried again after this, then slower")
-    seed_retry_high_s: float = tunable(30.0, 0.1, 3_600, "longest wait between tries")
+    seed_retry_high_s: float = tunable(8.0, 0.1, 3_600, "longest wait between tries")
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,13 @@ class Final:
         return found
 
 
+def check_convergence(final: Final) -> None:
+    """L1, L3: raise Violation unless all see each other, and the same, and hold the same facts."""
+    snapshots = final.snapshots()
+    check_alive(snapshots)
+    check_agreement(snapshots)
+
+
 def check_agreement(snapshots: Mapping[str, Snapshot]) -> None:
     """L1: raise Violation unless all hold the same facts and see the same members and tasks."""
     names = list(snapshots)
@@ -110,8 +117,6 @@ def check_workers(final: Final) -> None:
 
 def check_final(final: Final) -> None:
     """Raise Violation unless all of L1, L2, L3 and L4 hold."""
-    snapshots = final.snapshots()
-    check_alive(snapshots)
-    check_agreement(snapshots)
+    check_convergence(final)
     check_completion(final)
     check_workers(final)

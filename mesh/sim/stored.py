@@ -1,4 +1,4 @@
-"""Which disks have held what about tasks: submits and completions from when they are durable."""
+"""Which disks hold what about tasks: submits and completions, from when they are durable."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ Write = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A fact that was durable somewhere, and every disk that has ever held it."""
+    """A fact that was durable somewhere, and the disks that hold it."""
 
     fact: Spec | Claim | Result
     author: NodeId
@@ -35,9 +35,9 @@ class Kept:
 
 @dataclass(slots=True, eq=False)
 class Stored:
-    """Tells which disks have held a write, and which writes a node takes off its disk.
+    """Tells which disks hold a write, and which writes a node takes off its disk.
 
-    A disk that was destroyed has held what was on it all the same.
+    A disk that was destroyed counts as it was.
     """
 
     _facts: dict[FactId, Kept] = field(default_factory=dict)
@@ -52,30 +52,33 @@ class Stored:
     def take(self, host: Host, mesh: MeshId, rows: Sequence[Row]) -> list[Write]:
         """Take rows that are durable now; return what has gone without an excuse."""
         disk = (host.name, host.disk_number)
-        gone = []
-        for row in rows:
-            if row.kind != FACT_ROWS:
-                continue
-            id_ = FactId(row.key[:ID_BYTES])
-            if row.value is not None:
-                self._add(disk, mesh, id_, row.value[1:])
-            elif id_ in self._facts and disk in self._facts[id_].disks:
-                gone.append(self._facts[id_])
+        facts = [(FactId(row.key[:ID_BYTES]), row.value) for row in rows if row.kind == FACT_ROWS]
+        # What comes and goes in one commit was never there: who joins hears a fact, and in the
+        # next moment that its author is not admitted, until a record comes that says otherwise.
+        held = [self._facts[id_] for id_, _ in facts if self._holds(disk, id_)]
+        for id_, value in facts:
+            if value is not None:
+                self._add(disk, mesh, id_, value[1:])
+            elif self._holds(disk, id_):
+                del self._facts[id_].disks[disk]
         return [
             write
-            for kept in gone
-            if not self._is_excused(disk, kept)
+            for kept in held
+            if disk not in kept.disks and not self._is_excused(disk, kept)
             for write, _ in self._writes(kept)
         ]
 
     def disks(self, task: str, token: str) -> Disks:
-        """Return every disk that has held a write and all that it rests on."""
+        """Return every disk that holds a write and all that it rests on."""
         found: Disks = {}
         for kept in self._tasks.get(task, ()):
             for write, disks in self._writes(kept):
                 if write == (task, token):
                     found.update(disks)
         return found
+
+    def _holds(self, disk: Disk, id_: FactId) -> bool:
+        return id_ in self._facts and disk in self._facts[id_].disks
 
     def _add(self, disk: Disk, mesh: MeshId, id_: FactId, value: bytes) -> None:
         kept = self._facts.get(id_)

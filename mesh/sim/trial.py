@@ -14,7 +14,7 @@ from mesh.sim.checker import Checker, Violation, watch
 from mesh.sim.checkers import safety_checkers
 from mesh.sim.client import Answer, SimClient
 from mesh.sim.history import What
-from mesh.sim.liveness import Final, check_final
+from mesh.sim.liveness import Final, check_convergence, check_final
 from mesh.sim.weather import FaultKind, Weather, clear_up, draw_core, draw_weather, unleash
 from mesh.sim.world import NodeFactory, World
 
@@ -22,6 +22,9 @@ KINDS = ("build", "test", "review")
 SNAPSHOT_S = 1.0
 SUBMIT_RETRY_S = 2.0
 SETTLE_STEP_S = 2.0
+AGREE_STEP_S = 1.0
+AGREE_S = 10.0
+"""L1: so long after the weather has cleared up all that are left see the same members and state."""
 JOIN_S = 10.0
 """In this time the nodes are started, one after the other, before the storm."""
 CALM_S = 120.0
@@ -92,6 +95,8 @@ class Outcome:
     trace: str
     starts: int
     profile: str
+    agreed_s: float | None
+    """How long after the weather cleared up all agreed for the first time; None if they did not."""
 
     @property
     def replay(self) -> str:
@@ -133,6 +138,7 @@ class Trial:
         self.world = World(plan.seed, params, factory)
         self.checkers: list[Checker] = safety_checkers(self.world)
         self.agents: list[SimAgent] = []
+        self.agreed_s: float | None = None
         watch(self.world, self.checkers)
 
     def run(self) -> Outcome:
@@ -153,6 +159,7 @@ class Trial:
             world.trace.digest(),
             sum(event.what is What.STARTED for event in world.history.events),
             world.params.profile,
+            self.agreed_s,
         )
 
     def live(self) -> None:
@@ -206,6 +213,7 @@ class Trial:
         kinds = {kind: None for agent in willing for kind in agent.habits.kinds}
         final = Final(self.world, self.core, tuple(kinds))
         deadline_s = self.world.now_s + self.plan.calm_s
+        self._agree(replace(final, core=self._members()))
         while True:
             self.world.run(SETTLE_STEP_S)
             try:
@@ -215,6 +223,46 @@ class Trial:
                     raise
             else:
                 return
+
+    def _members(self) -> tuple[str, ...]:
+        """Return who of the core has been met by others of it: the rest are still at the door."""
+        snapshots = self.world.snapshots()
+        met = {
+            view.id: None
+            for name in self.core
+            if name in snapshots
+            for view in snapshots[name].members
+            if not view.is_self
+        }
+        return tuple(name for name in self.core if name in snapshots and snapshots[name].id in met)
+
+    def _agree(self, final: Final) -> None:
+        """Wait until all agree for the first time; raise why they do not when it takes too long."""
+        began_s = self.world.now_s
+        while True:
+            self.world.run(AGREE_STEP_S)
+            waited_s = self.world.now_s - began_s
+            try:
+                check_convergence(final)
+            except Violation as late:
+                if waited_s >= agree_limit_s(self.world.params):
+                    raise Violation(
+                        late.rule, f"after {waited_s:g} s still {late.detail}"
+                    ) from None
+            else:
+                self.agreed_s = waited_s
+                return
+
+
+def agree_limit_s(params: Params) -> float:
+    """Return after how long a mesh that does not agree is broken.
+
+    Who starts on an empty disk hears of members that died long ago. Where nobody who saw it is
+    left it has to find that out alone: an edge is quiet, the window passes, and nobody objects.
+    """
+    member = params.membership
+    alone_s = member.edge_quiet_s + member.refutation_window_s + member.local_conclusion_s
+    return max(AGREE_S, alone_s)
 
 
 def scheduled(task: TaskSubmit, rng: random.Random) -> TaskSubmit:

@@ -104,7 +104,7 @@ def test_json_of_a_trial_has_its_shape(run: Run) -> None:
     assert code == 0
     trial = body["trial"]
     assert set(trial) == {
-        *("seed", "ok", "broken", "replay", "virtual_s", "events", "starts", "trace"),
+        *("seed", "ok", "broken", "replay", "virtual_s", "events", "starts", "agreed_s", "trace"),
         *("nodes", "profile", "storm_s", "calm_s", "tasks", "weather", "core"),
     }
     assert (trial["ok"], trial["broken"], trial["nodes"]) == (True, None, 3)

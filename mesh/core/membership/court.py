@@ -11,7 +11,7 @@ from mesh.core.gossip.vocabulary import Family
 from mesh.core.identity import MeshId, NodeId, node_id
 from mesh.core.instants import Instant, Now, later
 from mesh.core.membership.agenda import AGAIN, DECIDE, PUBLISH, timer_key
-from mesh.core.membership.edges import Edges
+from mesh.core.membership.edges import RALLY_EXTRA_TRIES, Edges
 from mesh.core.membership.facts import Accusation, Verdict
 from mesh.core.membership.ground import Ground
 from mesh.core.membership.lifecycle import Lifecycle
@@ -31,6 +31,8 @@ EARLY_ASK = 1
 """At this resend it is asked around first: by way of who reaches it, it hears of the vote."""
 UNDECIDED_RESENDS = 3
 """After so many resends an ordinary vote is over."""
+GO_BETWEENS_MAX = 4
+"""Who reaches one node behind a cut most likely reaches the others: it is asked first."""
 ASKERS_MAX = 32
 """Who waits to hear whether one member is reached; whoever asks beyond asks again."""
 
@@ -44,6 +46,8 @@ class Court:
         self._lifecycle = lifecycle
         self._sweep = sweep
         self._me = ground.table.self_id
+        self._go_betweens: dict[NodeId, None] = {}
+        """Who vouched last for somebody whom I do not reach; the latest stands last."""
 
     @property
     def is_isolated(self) -> bool:
@@ -143,7 +147,10 @@ class Court:
         if not fresh:
             suspicion.asked.clear()
             fresh = fit
-        chosen = self._ground.parts.rng.sample(fresh, min(len(fresh), ASKED_AROUND))
+        first = [node for node in reversed(self._go_betweens) if node in fresh][:VOUCHERS_ASKED]
+        others = [node for node in fresh if node not in first]
+        count = min(len(others), ASKED_AROUND - len(first))
+        chosen = [*first, *self._ground.parts.rng.sample(others, count)]
         suspicion.asked.update(dict.fromkeys(chosen))
         return chosen
 
@@ -182,10 +189,17 @@ class Court:
             self._ground.parts.gossip.publish(now, Family.MEMBERS, [verdict])
 
     def tend_hold(self, now: Now, member: Member) -> None:
-        """Keep a broken edge at rest for as long as others vouch, or its other end refutes."""
-        if now.instant < member.trusted_until:
-            return
+        """Keep a broken edge at rest for as long as others vouch, or its other end refutes.
+
+        Whoever was trusted because it had refuted, and leaves a new accusation or a verdict
+        without an answer for a whole window, is probed as if it had never spoken.
+        """
         suspicion, params = member.suspicion, self._ground.params
+        if now.instant < member.trusted_until:
+            if now.instant >= later(member.contradicted_at, params.refutation_window_s):
+                member.trusted_until = now.instant  # it was spoken against, and has not answered
+                self._edges.begin(now, member, RALLY_EXTRA_TRIES)
+            return
         vouchers = suspicion.fresh_vouchers(now.instant, params) if suspicion is not None else []
         if suspicion is None or not vouchers:
             self._lifecycle.clear_suspicion(member)
@@ -225,6 +239,8 @@ class Court:
         member = self._ground.table.get(remark.subject)
         if member is None or member.suspicion is None or remark.boot < member.standing[0]:
             return
+        if self._me in member.suspicion.accusers:
+            self._note_go_between(peer)
         member.suspicion.add_voucher(peer, now.instant)
         self.decide(now, member)
 
@@ -286,6 +302,12 @@ class Court:
 
     # -- inner steps
 
+    def _note_go_between(self, peer: NodeId) -> None:
+        self._go_betweens.pop(peer, None)
+        self._go_betweens[peer] = None
+        if len(self._go_betweens) > GO_BETWEENS_MAX:
+            del self._go_betweens[next(iter(self._go_betweens))]
+
     def _suspicion(self, now: Now, member: Member) -> Suspicion:
         if member.suspicion is None:
             probe = member.probe
@@ -298,6 +320,7 @@ class Court:
         """Count one more accuser, who may have missed my own accusation."""
         suspicion = self._suspicion(now, member)
         suspicion.add_accuser(peer, signed)
+        member.contradict(now.instant)
         if suspicion.own is not None and self._me in suspicion.accusers:
             self._ground.send(peer, Accuse(suspicion.own.encode()))
 

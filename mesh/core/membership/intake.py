@@ -9,7 +9,7 @@ from typing import Any
 
 from mesh.core.errors import Refusal, RemoteError
 from mesh.core.identity import Boot, NodeId
-from mesh.core.instants import Now
+from mesh.core.instants import NEVER, Now
 from mesh.core.membership.court import Court
 from mesh.core.membership.edges import Edges
 from mesh.core.membership.facts import Accusation, Leave, Presence, Twin, Verdict
@@ -106,7 +106,7 @@ class Intake:
         """A member says that it is here under a greater boot or incarnation."""
         was_here, boot = member.is_here, member.standing[0]
         self._ground.drop(member.verdict)
-        member.presence = verified
+        member.presence, member.contradicted_at = verified, NEVER
         if verified.fact.boot > boot:
             self.twins.outlive(member.id, verified.fact.boot)
             member.boot_since = now.instant
@@ -227,6 +227,7 @@ class Intake:
             self._lifecycle.go_down(now, member, verdict, local=False)
             return
         member.verdict = verdict
+        member.contradict(now.instant)
         observers = ground.table.observers(member)
         agreeing = sum(node in observers for node in accusers_of(verdict.fact))
         silent = member.probe is not None and member.probe.phase is Phase.FAILED

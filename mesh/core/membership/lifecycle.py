@@ -5,7 +5,7 @@ alive <-> suspect -> down -> dead -> forgotten        left -> forgotten
 """
 
 from mesh.core.identity import NodeId
-from mesh.core.instants import Now, later
+from mesh.core.instants import NEVER, Now, later
 from mesh.core.membership.agenda import AGAIN, DECIDE, GRACE, PUBLISH, timer_key
 from mesh.core.membership.facts import Leave, Verdict
 from mesh.core.membership.ground import Ground
@@ -101,6 +101,7 @@ class Lifecycle:
         if member.suspicion is None:
             return
         member.suspicion = None
+        member.contradicted_at = NEVER
         for kind in (AGAIN, DECIDE):
             self._ground.agenda.cancel(timer_key(kind, member.id))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mesh.core.identity import Boot, Incarnation, NodeId
-from mesh.core.instants import Instant, later
+from mesh.core.instants import NEVER, Instant, later
 from mesh.core.membership.agenda import EDGE, timer_key
 from mesh.core.membership.facts import Leave, Presence, Verdict
 from mesh.core.membership.probe import Probe, RoundTrip
@@ -83,6 +83,8 @@ class Member:
     """How often in a row it refuted a verdict without being reached from here in between."""
     trusted_until: Instant = LONG_AGO
     """Until then such a refutation stands for a voucher."""
+    contradicted_at: Instant = NEVER
+    """When somebody first spoke against it after its last word."""
     flaps: float = 0.0
     flaps_at: Instant = LONG_AGO
     edge_key: bytes = b""
@@ -138,6 +140,10 @@ class Member:
         """It lives although it was not reached: so it is the path that is broken."""
         self.refutations = min(self.refutations + 1, REFUTATIONS_MAX)
         self.trusted_until = later(instant, hold_s * self.refutations)
+
+    def contradict(self, instant: Instant) -> None:
+        """An accusation or a verdict names its present boot and incarnation: it may answer."""
+        self.contradicted_at = min(self.contradicted_at, instant)
 
     def forget_refutations(self) -> None:
         """It was reached: what was wrong with the path is mended."""

@@ -1,10 +1,10 @@
 """Asking one peer whether it hears us: when to ask, how long to wait, how often to try.
 
 An edge rests while there is two-way evidence. Once it has been quiet for a while one run of
-pings starts, each waiting longer than the one before; any proof that the peer heard a ping of
-this run ends it, and silence after the last one is a failure. The wait follows the measured
-round trip (RFC 6298), the number of tries the measured loss: at 30 % loss three tries would
-accuse the innocent every few minutes.
+pings starts, each waiting longer than the one before, up to a bound; any proof that the peer
+heard a ping of this run ends it, and silence after the last one is a failure. The wait follows
+the measured round trip (RFC 6298), the number of tries the measured loss: at 30 % loss three
+tries would accuse the innocent every few minutes.
 """
 
 import math
@@ -110,7 +110,7 @@ class Probe:
         self.sent.append((sequence, instant))
         self.tries_left -= 1
         due = later(instant, self.wait_s)
-        self.wait_s *= params.probe_backoff
+        self.wait_s = min(self.wait_s * params.probe_backoff, params.probe_rto_high_s)
         return due
 
     @property

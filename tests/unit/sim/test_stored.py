@@ -174,3 +174,16 @@ def test_before_the_mesh_is_founded_nothing_is_asked() -> None:
     bench = Bench(is_founded=False)
     bench.put("a", Row("fact", b"k", b"junk"), Row("fact", b"k", None))
     bench.acknowledge(What.SUBMITTED, 1)
+
+
+def test_what_comes_and_goes_in_one_commit_was_never_there() -> None:
+    bench = Bench()
+    bench.write("a", bench.spec, bench.claim, bench.result)
+    bench.acknowledge_completion(1)
+    row = Row("fact", bench.result.id + b"\1", b"\1" + bench.result.signed.encode())
+    bench.put("b", row, Row("fact", row.key, None))
+    with pytest.raises(Violation, match=r"S6: durable at a \(disk 0\), acknowledged"):
+        bench.acknowledge_completion(2)
+    with pytest.raises(Violation, match="S6: a took off"):
+        bench.put("a", row, Row("fact", row.key, None))
+    bench.put("b", Row("fact", row.key, None), row)

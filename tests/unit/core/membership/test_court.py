@@ -215,6 +215,46 @@ def test_who_refutes_a_verdict_unreached_is_left_in_peace_longer_each_time() -> 
     assert [round(peace / hold_s) for peace in peace_s] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("word", ["accusation", "verdict"])
+@pytest.mark.parametrize("answers", [True, False])
+def test_the_peace_of_who_refuted_ends_when_it_does_not_answer(word: str, answers: bool) -> None:
+    """It died, or it is cut off from everybody now: found with seeds that took half a minute."""
+    bench = bench_with_silent_x()
+    bench.take(verdict_of([bench.peers[n] for n in "abc"], bench.id("x")))
+    bench.meet("x", BOOT, 1)
+    bench.run(3.0, OTHERS)
+    bench.accused()
+    if word == "accusation":
+        bench.accuse("a", "x", 1)
+    else:
+        bench.take(verdict_of([bench.author_of(n) for n in "aef"], bench.id("x"), 1))
+    assert bench.status("x") is Status.ALIVE
+    bench.run(bench.params.refutation_window_s - 0.1, OTHERS)
+    if answers:
+        bench.meet("x", BOOT, 2)
+    bench.run(4.0, OTHERS)
+    found = Status.SUSPECT if word == "accusation" else Status.DOWN
+    assert bench.status("x") is (Status.ALIVE if answers else found)
+
+
+def test_who_reached_one_node_behind_a_cut_is_asked_first_about_the_next() -> None:
+    bench, subject, names, outsiders = bench_with_silent_edge(100)
+    other = next(name for name in names if bench.membership.is_edge(bench.id(name)))
+    known = bench.membership._table.get(bench.id(other))
+    assert known is not None
+    observers = bench.membership._table.observers(known)
+    between = next(n for n in outsiders if n != other and bench.id(n) not in observers)
+    bench.vouch(between, subject)
+    answering = tuple(name for name in names if name != other)
+    while bench.status(other) is not Status.SUSPECT:
+        bench.run(0.05, answering)
+    bench.said(Ask)
+    bench.run(0.5, answering)
+    asked = [peer for peer, ask in bench.said(Ask) if ask.subject == bench.id(other)]
+    assert bench.id(between) in asked
+    assert len(asked) == 8, "of some ninety"
+
+
 def test_who_refutes_a_verdict_and_is_reached_is_watched_as_before() -> None:
     bench = bench_with_silent_x()
     bench.take(verdict_of([bench.peers[n] for n in "abc"], bench.id("x")))
