@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mesh.core.claims.facts import Spec
 from mesh.core.effects import Notify, Row
 from mesh.core.errors import RemoteError
 from mesh.core.identity import (
@@ -16,6 +17,7 @@ from mesh.core.identity import (
     MeshId,
     NodeId,
     PublicKey,
+    TaskId,
     boot_counter,
     task_text,
 )
@@ -29,6 +31,7 @@ from mesh.core.wire.envelope import (
     pre_authentication,
     root_payload,
 )
+from mesh.sim.chains import ChainsValid
 from mesh.sim.checker import Checker, Violation
 from mesh.sim.durability import SubmitsKept, WritesDurable
 from mesh.sim.history import Event, What
@@ -50,7 +53,7 @@ DONE = (TaskState.COMPLETED, TaskState.CANCELED)
 
 @dataclass(slots=True, eq=False)
 class FactsSigned(Checker):
-    """S2, S3, S7: who may write, what they signed, and that no presence is signed twice.
+    """S3, S7: what was written was signed, and no presence, boot or task id is signed twice.
 
     Looks at the rows that nodes keep facts in. Silent until the world knows its mesh id. Asks the
     suite itself, for a node that fools its own verifier must not fool this one.
@@ -61,6 +64,7 @@ class FactsSigned(Checker):
     _signed: dict[tuple[bytes, bytes], None] = field(default_factory=dict)
     _presences: dict[tuple[PublicKey, int, int], FactId] = field(default_factory=dict)
     _boots: dict[tuple[PublicKey, int], Boot] = field(default_factory=dict)
+    _specs: dict[tuple[PublicKey, TaskId], FactId] = field(default_factory=dict)
 
     def handle_rows(self, host: Host, rows: Sequence[Row]) -> None:
         """A node asked for these rows to be made durable."""
@@ -82,10 +86,10 @@ class FactsSigned(Checker):
             raise Violation("S3", f"{host.name} keeps {signed.context} that nobody signed")
         if signed.id != key[:32]:
             raise Violation("S3", f"{host.name} keeps {signed.id.hex()} as {key.hex()}")
-        if signed.author in self.world.outsiders:
-            raise Violation("S2", f"{host.name} keeps {signed.context} by an outsider")
         if signed.context == Presence.CONTEXT:
             self._check_presence(host, signed)
+        elif signed.context == Spec.CONTEXT:
+            self._check_spec(host, signed)
 
     def _is_signed(self, mesh: MeshId, signed: SignedFact) -> bool:
         root = merkle_root(signed.id, signed.index, signed.count, signed.path)
@@ -106,6 +110,12 @@ class FactsSigned(Checker):
         run = (signed.author, boot_counter(presence.boot))
         if self._boots.setdefault(run, presence.boot) != presence.boot:
             raise Violation("S7", f"{host.name} met a second boot of one number: {presence}")
+
+    def _check_spec(self, host: Host, signed: SignedFact) -> None:
+        spec = Spec.decode_untrusted(signed.payload)
+        place = (signed.author, spec.task)  # the task of a key is of whoever submits it
+        if self._specs.setdefault(place, signed.id) != signed.id:
+            raise Violation("S7", f"{host.name} met a second task {task_text(spec.task)}")
 
 
 Said = tuple[NodeId, str, int, int, tuple[tuple[str, str], ...]]
@@ -386,6 +396,7 @@ def safety_checkers(world: World) -> list[Checker]:
     return [
         SubmitsKept(world),
         WritesDurable(world),
+        ChainsValid(world),
         FactsSigned(world),
         EqualFactsEqualState(),
         TokensRise(world),

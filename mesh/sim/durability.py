@@ -46,7 +46,8 @@ class WritesDurable(Checker):
     """S1, S6: what was acknowledged is on as many disks as was said, and no node takes it off one.
 
     Holds at every moment what the checkers of the end ask once; silent until the world knows its
-    mesh id. A completion counts where the claim and the spec that it rests on are durable too.
+    mesh id. A completion counts where the claim and the spec that it rests on are durable too. Of
+    a task that is over and forgotten nothing need be kept: whoever submits its key again is told.
     """
 
     world: World
@@ -60,7 +61,7 @@ class WritesDurable(Checker):
         write = (event.task, event.token if event.what is What.COMPLETED else "")
         self._acknowledged[write] = event
         disks = self._stored.disks(*write)
-        if len(disks) < max(1, event.copies):
+        if len(disks) < max(1, event.copies) and not self._stored.is_forgotten(event.task):
             held = ", ".join(f"{name} (disk {number})" for name, number in disks) or "nobody"
             raise Violation(RULES[event.what], f"durable at {held}, acknowledged as {event}")
 

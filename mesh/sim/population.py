@@ -14,7 +14,7 @@ from mesh.core.trust.founding import Founded, MeshPlan, found
 from mesh.core.trust.records import Admin, Certificate
 from mesh.core.wire.envelope import Fact, SignedFact, sign_batch
 from mesh.sim.host import Birth
-from mesh.sim.world import World
+from mesh.sim.world import Rank, World
 
 ADMINS = 3
 """The first so many hosts are admins, each on its first disk: a mesh bounds its admins."""
@@ -99,7 +99,8 @@ class Population:
     ) -> Mapping[str, Mapping[bytes, bytes]]:
         """Return the rows that a completed join would have left on disk."""
         founded = self.founded(world)
-        world.mesh_id = founded.mesh
+        world.mesh_id, world.is_open = founded.mesh, self.open
+        self._enlist(world, birth, key)
         facts = [record.signed for record in founded.records]
         if birth.index > 0 or birth.disk > 0:
             founder = node_key(world, next(iter(world.hosts)), 0)
@@ -117,6 +118,13 @@ class Population:
             "root_key": root_key,
             "fact": {row.key: row.value or b"" for row in fact_rows},
         }
+
+    def _enlist(self, world: World, birth: Birth, key: SigningKey) -> None:
+        """Say for the checkers who takes part by the rows alone."""
+        public, is_first = world.suite.public_key, birth.disk == 0
+        rank = Rank.ADMIN if birth.index < ADMINS and is_first else Rank.NODE
+        world.ranks[PublicKey(public(secret(world, "root")))] = Rank.ROOT
+        world.ranks.setdefault(PublicKey(public(key)), rank)
 
 
 def _sign(suite: Suite, key: SigningKey, founded: Founded, fact: Fact) -> SignedFact:

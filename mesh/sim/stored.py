@@ -7,7 +7,7 @@ from mesh.core.claims.facts import Claim, Result, Spec
 from mesh.core.claims.forgotten import Blackened, Forget, ForgetBoots, blackened_by, dot_of
 from mesh.core.claims.keyed import ForgetKey
 from mesh.core.effects import Row
-from mesh.core.identity import FactId, MeshId, NodeId, TaskId, node_id, task_text
+from mesh.core.identity import FactId, MeshId, NodeId, TaskId, node_id, parse_task_text, task_text
 from mesh.core.trust.records import Revocation, Rotation, Scope
 from mesh.core.wire.envelope import SignedFact, decode_signed_fact_untrusted
 from mesh.sim.host import Host
@@ -77,6 +77,13 @@ class Stored:
                     found.update(disks)
         return found
 
+    def is_forgotten(self, task: str) -> bool:
+        """Whether any node has heard that a task is over and forgotten."""
+        id_ = parse_task_text(task)
+        return id_ in self._keys_forgotten or any(
+            self._is_black(disk, id_) for disk, _ in self._forgotten
+        )
+
     def _holds(self, disk: Disk, id_: FactId) -> bool:
         return id_ in self._facts and disk in self._facts[id_].disks
 
@@ -108,13 +115,15 @@ class Stored:
 
     def _is_excused(self, disk: Disk, kept: Kept) -> bool:
         task = kept.fact.task
-        creator, boot, number = dot_of(task)
-        known = self._forgotten.get((disk, creator), Blackened())
-        if (boot, number) in known or task in self._keys_forgotten:
+        if task in self._keys_forgotten or self._is_black(disk, task):
             return True
         # With the spec goes all that was said about it.
         specs = [other for other in self._tasks[task_text(task)] if isinstance(other.fact, Spec)]
         return any((disk, said.author) in self._revoked for said in (kept, *specs))
+
+    def _is_black(self, disk: Disk, task: TaskId) -> bool:
+        creator, boot, number = dot_of(task)
+        return (boot, number) in self._forgotten.get((disk, creator), Blackened())
 
     def _writes(self, kept: Kept) -> Iterator[tuple[Write, Disks]]:
         """Give the write that a spec or a result stands for, and who has held all of it."""

@@ -8,6 +8,7 @@ from functools import partial
 import msgspec
 
 from mesh.core.commands import TaskSubmit
+from mesh.core.crypto.suite import Suite
 from mesh.core.params import Params
 from mesh.sim.agent import Habits, SimAgent, reformed
 from mesh.sim.checker import Checker, Violation, watch
@@ -128,14 +129,16 @@ def names_of(count: int) -> list[str]:
 class Trial:
     """One world, its agents and its checkers, on the way through storm and calm."""
 
-    def __init__(self, plan: Plan, params: Params, factory: NodeFactory) -> None:
+    def __init__(
+        self, plan: Plan, params: Params, factory: NodeFactory, suite: Suite | None = None
+    ) -> None:
         self.plan = plan
         # A generator of its own: the weather stays the same when the nodes draw differently.
         self.rng = random.Random(f"trial {plan.seed}")
         self.names = names_of(plan.nodes)
         self.weather = plan.weather(draw_weather(self.rng, self.names, plan.storm_s, plan.kinds))
         self.core = draw_core(self.rng, self.names)
-        self.world = World(plan.seed, params, factory)
+        self.world = World(plan.seed, params, factory, suite=suite)
         self.checkers: list[Checker] = safety_checkers(self.world)
         self.agents: list[SimAgent] = []
         self.agreed_s: float | None = None
@@ -288,6 +291,8 @@ def submit(client: SimClient, task: TaskSubmit) -> None:
     client.ask(task, answered)
 
 
-def run_trial(plan: Plan, params: Params, factory: NodeFactory) -> Outcome:
-    """Run one trial from its beginning to its end."""
-    return Trial(plan, params, factory).run()
+def run_trial(
+    plan: Plan, params: Params, factory: NodeFactory, suite: Suite | None = None
+) -> Outcome:
+    """Run one trial from its beginning to its end; without a suite, on the simulator's own."""
+    return Trial(plan, params, factory, suite).run()

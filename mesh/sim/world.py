@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from enum import IntEnum
 from functools import partial
 from typing import Protocol
 
@@ -27,14 +28,24 @@ BOOT_AGE_LOW_S, BOOT_AGE_HIGH_S = 1.0, 20.0
 USUAL = Conditions()
 
 
+class Rank(IntEnum):
+    """What a key may do: each can do what those before it can."""
+
+    NOBODY = 0
+    NODE = 1
+    ADMIN = 2
+    ROOT = 3
+
+
 class NodeFactory(Protocol):
     """Makes the node of one start of one host; called by `World.start`, before `Driven.start`.
 
     It builds a real node from `birth` (see `Birth`, every field is meant to be used) with
     `world.suite`, `world.params` and `birth.rng`. It must be a function of (world.seed, birth):
     any key or nonce it makes up comes from `birth.rng` or from hashing seed, name and disk. It
-    sets `world.mesh_id` once that is known and `world.ticket` when joiners need one; it may put
-    the keys of nodes that were never admitted into `world.outsiders`, for the checkers.
+    sets `world.mesh_id` once that is known and `world.ticket` when joiners need one. For the
+    checkers it puts the root, and whoever takes part without having joined, into `world.ranks`,
+    and says in `world.is_open` whether nodes may admit themselves.
     """
 
     def __call__(self, world: "World", birth: Birth, /) -> Driven:
@@ -52,9 +63,10 @@ class World(Engine):
         "disturbed_s",
         "factory",
         "history",
+        "is_open",
         "mesh_id",
-        "outsiders",
         "params",
+        "ranks",
         "seed",
         "suite",
         "ticket",
@@ -78,7 +90,9 @@ class World(Engine):
         self.history = History()
         self.mesh_id: MeshId | None = None
         self.ticket: str | None = None
-        self.outsiders: dict[PublicKey, None] = {}
+        self.ranks: dict[PublicKey, Rank] = {}
+        """Who may write, and admit others, as far as any node has kept the records for it."""
+        self.is_open = False
         self.disturbed_s = 0.0
         """When the network last got worse or better; see `calm_since`."""
         self._partition: Partition | None = None

@@ -20,7 +20,6 @@ from functools import partial
 from pathlib import Path
 
 from mesh.core.claims.facts import Spec
-from mesh.core.claims.forgotten import FORGETS_MAX
 from mesh.core.claims.garbage import UNPROVEN_MAX
 from mesh.core.claims.record import ClaimView, Record
 from mesh.core.commands import TaskSubmit
@@ -95,9 +94,7 @@ def sizes_of(participant: Participant) -> list[tuple[str, int, int]]:
         *participant.membership.table_sizes(),
         *table.sizes(),
         *participant.backlog.sizes(),
-        ("facts of one author", most(table._counts), claims.facts_per_author_max),
         ("held back of one author", most(table._held_back._counts), claims.held_back_max),
-        ("forgets of one author", most(black._counts), FORGETS_MAX),
         ("forgets unproven", len(unproven), UNPROVEN_MAX),
         ("keys of one author", most(black.keyed._counts), claims.forgotten_keys_max),
         ("parked", len(gossip._intake._parked), params.gossip.parked_max),

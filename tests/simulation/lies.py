@@ -57,7 +57,6 @@ def outsiders(seed: int) -> None:
     mesh = a_mesh(seed)
     world = mesh.world
     key = world.suite.public_key(STRANGER)
-    world.outsiders[key] = None
     assert world.mesh_id is not None
     spec = Spec(dot_task_id(node_id(key), Boot(1), 1), "build", b"", 0, 3, 0, None, b"")
     [signed] = sign_batch(world.suite, STRANGER, world.mesh_id, [spec])

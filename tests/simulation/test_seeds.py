@@ -2,6 +2,7 @@
 
 import pytest
 
+from mesh.core.crypto.primitives import RealSuite
 from mesh.core.params import params_for
 from mesh.sim.population import Population
 from mesh.sim.trial import Plan, run_trial
@@ -53,6 +54,7 @@ FOUND_LONG = (
     (Plan(40316, nodes=10, storm_s=590.0), REPLACED),
     (Plan(40793, nodes=10, storm_s=590.0), REPLACED),
     (Plan(50572, nodes=10, storm_s=590.0), GHOST),
+    (Plan(50107, nodes=10, storm_s=590.0), GHOST),
 )
 """Of ten simulated minutes each, so the usual test run tries the first one only."""
 
@@ -60,10 +62,16 @@ LEAVER = "who was saying goodbye when the weather cleared up was looked for, and
 
 BASELESS = "a peer that had missed the claim counted as a copy of its completion, and had nothing"
 
+TRUSTING = "who had refuted was trusted for half a minute after it had died, whatever others said"
+SLOW_RUN = "one run of pings to somebody never met took most of half a minute"
+
 FOUND_LATER = (
     ("lan", Plan(81, nodes=3, storm_s=10.0, tasks=5), LEAVER),
     ("lan", Plan(785, nodes=3, storm_s=10.0, tasks=5), BASELESS),
     ("lan", Plan(7751, nodes=3, storm_s=10.0, tasks=5), BASELESS),
+    ("lan", Plan(197, nodes=7), TRUSTING),
+    ("lan", Plan(212, nodes=7), TRUSTING),
+    ("wan", Plan(2000, nodes=5), SLOW_RUN),
 )
 
 
@@ -77,6 +85,15 @@ def test_what_a_long_seed_once_broke_holds(seeds: range) -> None:
     for plan, what in FOUND_LONG[: max(1, len(seeds) - SEEDS_BY_DEFAULT)]:
         outcome = run_trial(plan, params_for("lan"), Population())
         assert outcome.broken is None, f"{outcome.line()} once: {what}"
+
+
+def test_trials_with_the_primitives_of_real_nodes(seeds: range) -> None:
+    """Most trials sign and seal with keyed hashes, which are faster and bind as much."""
+    for seed in seeds:
+        plan = Plan(6000 + seed, nodes=4, storm_s=20.0, tasks=5)
+        outcome = run_trial(plan, params_for("local"), Population(), RealSuite())
+        assert outcome.broken is None, outcome.line()
+        assert outcome.trace != run_trial(plan, params_for("local"), Population()).trace
 
 
 def test_seeds_never_tried_before(seeds: range) -> None:

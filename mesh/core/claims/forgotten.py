@@ -203,6 +203,11 @@ class Forgotten:
         _, boot, number = dot_of(task)
         return (boot, number) in known
 
+    @property
+    def most(self) -> int:
+        """How many facts there are of the author with most."""
+        return max(self._counts.values(), default=0)
+
     def of(self, creator: NodeId) -> Blackened:
         """Return what is black of one creator."""
         return self._creators.get(creator) or Blackened()

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from mesh.core.claims.exchange_facts import Release
 from mesh.core.claims.facts import Cancel, Claim, Evidence, Progress, TaskFact
-from mesh.core.claims.forgotten import Forgotten
+from mesh.core.claims.forgotten import FORGETS_MAX, Forgotten
 from mesh.core.claims.held_back import HeldBack
 from mesh.core.claims.pruning import superseded
 from mesh.core.claims.record import Record, derive, history
@@ -288,9 +288,14 @@ class Table:
         return self._params.task_facts_per_author_max - said
 
     def sizes(self) -> tuple[tuple[str, int, int], ...]:
-        """Return (name, entries, cap) of what is bounded for the table as a whole."""
-        high = self._params.tasks_max
-        return (("tasks", len(self._entries), high), ("evidence", len(self._evidence), high))
+        """Return (name, entries, cap) of what is bounded in all, and of the author with most."""
+        high, most = self._params.tasks_max, max(self._counts.values(), default=0)
+        return (
+            ("tasks", len(self._entries), high),
+            ("evidence", len(self._evidence), high),
+            ("facts of one author", most, self._params.facts_per_author_max),
+            ("forgets of one author", self.forgotten.most, FORGETS_MAX),
+        )
 
     # ---- filing
 

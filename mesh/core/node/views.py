@@ -80,8 +80,10 @@ def _snapshot(participant: Participant, now: Now, tasks: tuple[TaskView, ...]) -
         task_facts=gossip.ids(Family.TASKS),
         isolated=participant.membership.isolated,
         table_sizes=(
-            ("members", len(members), params.membership.members_max),
-            ("tasks", len(tasks), params.claims.tasks_max),
+            *participant.trust.table_sizes(),
+            *participant.membership.table_sizes(),
+            *participant.table.sizes(),
+            *participant.backlog.sizes(),
             ("streams", len(participant.bulk.channels), params.links.streams_max),
         ),
     )

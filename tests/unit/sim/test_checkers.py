@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mesh.core.claims.allocation import claim_rank
+from mesh.core.claims.facts import Spec
 from mesh.core.crypto.suite import SigningKey
 from mesh.core.effects import Notify, Row
 from mesh.core.identity import (
@@ -13,8 +14,8 @@ from mesh.core.identity import (
     Incarnation,
     MeshId,
     NodeId,
-    PublicKey,
     TaskId,
+    dot_task_id,
     mint_boot,
     task_text,
 )
@@ -155,14 +156,22 @@ def test_s3_a_fact_that_nobody_signed() -> None:
             FactsSigned(world).handle_rows(host, [bad])
 
 
-def test_s2_a_fact_by_an_outsider() -> None:
+@pytest.mark.parametrize(("again", "rule"), [("test", "S7"), ("build", None)])
+def test_s7_two_tasks_of_one_number(again: str, rule: str | None) -> None:
     world = world_of("a")
     world.mesh_id = MESH
-    checker = FactsSigned(world)
-    world.outsiders[PublicKey(world.suite.public_key(SigningKey(b"e" * 32)))] = None
-    checker.handle_rows(world.hosts["a"], [presence_row(world, b"k", 1)])
-    with pytest.raises(Violation, match="S2"):
-        checker.handle_rows(world.hosts["a"], [presence_row(world, b"e", 1)])
+    checker, host = FactsSigned(world), world.hosts["a"]
+    author = author_of(world.suite, SigningKey(b"k" * 32), Verifier(world.suite, MESH))
+    rows = []
+    for kind in ("build", again):
+        spec = Spec(dot_task_id(author.id, BOOT, 1), kind, b"", 0, 3, 0, None, b"")
+        signed = author.sign([spec])[0].signed
+        rows.append(Row("fact", signed.id + b"\1", b"\1" + signed.encode()))
+    if rule is None:
+        checker.handle_rows(host, rows)
+    else:
+        with pytest.raises(Violation, match=rule):
+            checker.handle_rows(host, rows)
 
 
 def test_s4_equal_facts_and_different_views() -> None:
