@@ -37,7 +37,7 @@ from tests.bench.reports import (
 
 NODES = 3
 CLIENTS = 8
-ROUNDS = 3
+ROUNDS = 5
 SECONDS = 1.5
 FIRST_WAIT_S = 60.0
 SETTLE_S = 1.0
