@@ -14,6 +14,7 @@ from tests.bench import (
     garbage,
     peers,
     removal,
+    reports,
     simulator,
     soak,
 )
@@ -38,7 +39,10 @@ def parser() -> argparse.ArgumentParser:
     )
     costs.set_defaults(run=cost.run)
     beside = commands.add_parser("peers", help="mesh beside serf, etcd and Redis")
-    beside.add_argument("--parts", default=",".join(peers.PARTS), help="serf, stores or both")
+    parts = ",".join(peers.PARTS)
+    beside.add_argument(
+        "--parts", default=parts, type=reports.some_of(peers.PARTS), help="serf, stores or both"
+    )
     beside.add_argument("--rounds", type=int, default=peers.ROUNDS, help="of everything (5)")
     beside.add_argument("--sizes", default=",".join(map(str, peers.SIZES)), help="for membership")
     beside.add_argument("--install", action="store_true", help="install the peers first (apt-get)")

@@ -32,6 +32,7 @@ from tests.bench.reports import (
     number,
     put_between,
     quantile,
+    some_of,
     table,
 )
 
@@ -466,7 +467,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of everything ({ROUNDS})")
-    parser.add_argument("--only", default=",".join(MEASURES), help="names, with commas")
+    every = ",".join(MEASURES)
+    parser.add_argument("--only", default=every, type=some_of(MEASURES), help="names, with commas")
     parser.set_defaults(run=run)
 
 
@@ -477,7 +479,7 @@ def run(options: argparse.Namespace) -> int:
         rows = load(options.source)
     else:
         for turn in range(options.rounds):
-            for row in run_round(options.only.split(","), options.seconds):
+            for row in run_round(options.only, options.seconds):
                 figures = row.figures()
                 kept.add({"round": turn, "name": row.name, **figures, "refused": row.refused})
         rows = kept.rows

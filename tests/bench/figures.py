@@ -284,7 +284,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `figures`."""
     parser.add_argument("--nodes", type=int, default=100, help="how many (100)")
     parser.add_argument("--share", type=float, default=1.0, help="of the usual length (1.0)")
-    parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas between them")
+    every = ",".join(PARTS)
+    parser.add_argument(
+        "--only", default=every, type=reports.some_of(PARTS), help="parts, with commas between them"
+    )
     parser.add_argument("--out", type=Path, help="add each part as a line of JSON here")
     parser.add_argument(
         "--from", dest="source", type=Path, help="measure nothing: show what was written with --out"
@@ -299,7 +302,7 @@ def run(options: argparse.Namespace) -> int:
         rows = reports.load(options.source)
         return _show({str(row["part"]): row for row in rows}, options.write)
     found: dict[str, Row] = {}
-    for name in options.only.split(","):
+    for name in options.only:
         began_s = time.process_time()
         found[name] = PARTS[name](options.nodes, options.share)
         cpu_s = round(time.process_time() - began_s, 1)

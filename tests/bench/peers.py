@@ -237,8 +237,7 @@ def run(options: argparse.Namespace) -> int:
     if options.source:
         rows = load(options.source)
     else:
-        parts = options.parts.split(",")
-        lacking = packages(parts)
+        lacking = packages(options.parts)
         if lacking and options.install:
             install(lacking)
         elif lacking:
@@ -246,7 +245,7 @@ def run(options: argparse.Namespace) -> int:
             return 1
         shared = Kept(options.out) if options.out else None
         rows = []
-        for part in parts:
+        for part in options.parts:
             kept = shared or Kept(RESULTS / f"{part}.jsonl" if options.write else None)
             for row in measure(part, options):
                 kept.add(row)

@@ -1,14 +1,29 @@
 """Tables in Markdown, put between markers of a document; raw data as lines of JSON."""
 
+import argparse
 import json
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 Row = dict[str, Any]
+
+
+def some_of(known: Iterable[str]) -> Callable[[str], list[str]]:
+    """Return what reads an option: some of these names, with commas between them."""
+    names = list(known)
+
+    def read(text: str) -> list[str]:
+        asked = text.split(",")
+        if unknown := [name for name in asked if name not in names]:
+            said = f"{', '.join(map(repr, unknown))}: those are {', '.join(names)}"
+            raise argparse.ArgumentTypeError(f"nothing is called {said}")
+        return asked
+
+    return read
 
 
 def median(values: Iterable[float | None]) -> float | None:

@@ -47,11 +47,23 @@ def keep(target: str, data: bytes) -> pathlib.Path:
     return path
 
 
+def function_of(target: str) -> Callable[[bytes], None]:
+    """Return the function of a target; ends the process where there is none of that name."""
+    known: dict[str, Callable[[bytes], None]]
+    known = importlib.import_module("tests.fuzz.targets").TARGETS
+    if target not in known:
+        print(
+            f"no target is called {target!r}: there are `all`, {', '.join(known)}", file=sys.stderr
+        )
+        raise SystemExit(2)
+    return known[target]
+
+
 def mutate(target: str, seconds: float, seed: int) -> int:
     """Run the built-in mutator; returns 1 when it found something."""
     corpus = importlib.import_module("tests.fuzz.corpus")
     mutator = importlib.import_module("tests.fuzz.mutator")
-    function = importlib.import_module("tests.fuzz.targets").TARGETS[target]
+    function = function_of(target)
     inputs = mutator.Mutator(corpus.corpus_of(target), seed).inputs()
     begin, count, held = time.monotonic(), 0, memory_bytes()
     while time.monotonic() - begin < seconds:
@@ -74,7 +86,7 @@ def guided(target: str, seconds: float, seed: int) -> None:
     """Run atheris; it ends the process."""
     atheris: Any = importlib.import_module("atheris")
     with atheris.instrument_imports(include=["mesh"]):
-        function = importlib.import_module("tests.fuzz.targets").TARGETS[target]
+        function = function_of(target)
     corpus = importlib.import_module("tests.fuzz.corpus")
     with tempfile.TemporaryDirectory(prefix="mesh-fuzz-") as learned:
         arguments = [
@@ -106,10 +118,7 @@ def main() -> int:
     if one and not options.plain and importlib.util.find_spec("atheris") is not None:
         guided(options.target, seconds, options.seed)
         return 0
-    known = importlib.import_module("tests.fuzz.targets").TARGETS
-    names = [options.target] if one else list(known)
-    if any(name not in known for name in names):
-        parser.error(f"the targets are {', '.join(known)}")
+    names = [options.target] if one else importlib.import_module("tests.fuzz.targets").TARGETS
     return max(mutate(name, seconds, options.seed) for name in names)
 
 

@@ -1,11 +1,15 @@
 """A moment of fuzzing in every test run: the committed corpus, and seeded mutations of it."""
 
+import contextlib
+import sys
 import time
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
 from mesh.core.wire.frame import Message
-from tests.fuzz.__main__ import timed
+from tests.fuzz.__main__ import guided, mutate, timed
 from tests.fuzz.corpus import FOUND, ROOT, corpus_of, generated
 from tests.fuzz.feed import Feed, Known
 from tests.fuzz.kinds import MESSAGES
@@ -30,6 +34,22 @@ def test_nothing_is_found_in_a_moment(target: str) -> None:
         except Exception:
             print(f"{target}: {data.hex()}")
             raise
+
+
+@pytest.mark.parametrize("run", [mutate, guided])
+def test_unknown_targets_are_answered_by_those_there_are(
+    run: Callable[[str, float, int], object],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The name is looked up before atheris, which need not be installed, has anything to do.
+    atheris = SimpleNamespace(instrument_imports=lambda **_: contextlib.nullcontext())
+    monkeypatch.setitem(sys.modules, "atheris", atheris)
+    with pytest.raises(SystemExit) as ended:
+        run("nosuch", 0.1, 1)
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said == f"no target is called 'nosuch': there are `all`, {', '.join(TARGETS)}\n"
 
 
 def test_the_corpus_is_small_and_belongs_to_targets() -> None:

@@ -78,6 +78,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="all of them without any")
     parser.add_argument("--seeds", type=int, default=SEEDS_BY_DEFAULT)
     options = parser.parse_args(arguments)
+    known = [mutant.name for mutant in MUTANTS]
+    if unknown := [name for name in options.names if name not in known]:
+        parser.error(f"no planted bug is called {', '.join(unknown)}: those are {', '.join(known)}")
     print("| planted bug | what it does | breaks | hunt | caught by | first seed | seconds |")
     print("|---|---|---|---|---|---|---|")
     survivors = 0

@@ -39,6 +39,16 @@ def test_a_mutant_leaves_nothing_behind() -> None:
     assert [getattr(owner, name) for owner, name, _ in mutant.patches] == before
 
 
+def test_who_asks_for_an_unknown_one_is_told_which_there_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([MUTANTS[0].name, "nosuch"])
+    printed = capsys.readouterr()
+    assert (ended.value.code, printed.out) == (2, "")
+    assert f"no planted bug is called nosuch: those are {MUTANTS[0].name}, " in printed.err
+
+
 def test_the_table_of_catches_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cap-ignored", "--seeds", "1"]) == 0
     [head, _, line] = capsys.readouterr().out.splitlines()

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.bench.__main__ import parser
 from tests.bench.blobs import blobs_table
 from tests.bench.cost import cost_table, plot
 from tests.bench.peers import report
@@ -72,6 +73,29 @@ def test_cost_is_shown_for_each_loss_and_what_is_missing_as_a_dash() -> None:
     ]
     assert "| 100 simulated | 300 / 300 | - / - |" in cost_table(rows)
     assert len(ET.fromstring(plot(rows)).findall(".//*")) > 20
+
+
+@pytest.mark.parametrize(
+    ("line", "known"),
+    [
+        ("peers --parts", "serf, stores"),
+        ("figures --only", "detection,"),
+        ("claims --only", "seen"),
+    ],
+)
+def test_unknown_parts_are_answered_by_those_there_are(
+    capsys: pytest.CaptureFixture[str], line: str, known: str
+) -> None:
+    command, option = line.split()
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args([command, option, "nosuch"])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert ended.value.code == 2
+    assert "nothing is called 'nosuch': those are " in said
+    assert known in said
+    usual = getattr(parser().parse_args([command]), option.removeprefix("--"))
+    chosen = parser().parse_args([command, option, ",".join(usual[:2])])
+    assert getattr(chosen, option.removeprefix("--")) == usual[:2]
 
 
 @given(st.floats(1e-3, 1e6), st.floats(1, 1e3))
