@@ -10,8 +10,9 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -40,14 +41,15 @@ def cores() -> int:
 
 
 def work_through(
-    do: Callable[[Piece], Made], pieces: Sequence[Piece], jobs: int
+    do: Callable[[Piece], Made], pieces: Iterable[Piece], jobs: int
 ) -> Generator[tuple[Piece, Made], None, None]:
     """Yield every piece with what was made of it, in the order in which they are done.
 
-    With one job all is done in this process. Otherwise `do`, the pieces and what is made of them
-    must be such as can be pickled. Raises WorkFailed.
+    A piece is taken when somebody is free for it: there may be no end of them. With one job all is
+    done in this process. Otherwise `do`, the pieces and what is made of them must be such as can be
+    pickled. Raises WorkFailed.
     """
-    if jobs == 1 or len(pieces) < 2:
+    if jobs == 1:
         for piece in pieces:
             yield piece, do(piece)
         return
@@ -55,8 +57,8 @@ def work_through(
     crew: dict[Connection, Worker[Piece]] = {}
     try:
         with _interrupts_held():
-            for _ in range(min(jobs, len(pieces))):
-                worker = _hire(do, next(waiting))
+            for piece in islice(waiting, jobs):
+                worker = _hire(do, piece)
                 crew[worker.pipe] = worker
         while crew:
             for pipe in wait(list(crew)):

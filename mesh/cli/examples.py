@@ -210,7 +210,10 @@ ENDINGS = {
     "sim": Ending(
         "what happens, line by line, and a verdict; exit 1 if a rule was broken",
         HERE,
-        ("mesh sim --scenario split", "mesh sim --sizing --nodes 3,10,30 --loss 0,5"),
+        (
+            "mesh sim --scenario split",
+            "mesh sim --sizing --nodes 3,10,30 --loss 0,5 --delay 20ms:80ms",
+        ),
     ),
     "demo": Ending(
         "a report; exit 0 only if every result was right", HERE, ("mesh demo --nodes 3",)

@@ -33,8 +33,9 @@ def plan_of(options: argparse.Namespace, seed: int) -> Plan:
         "calm_s": options.calm,
         "tasks": options.tasks,
         "loss": None if options.loss is None else options.loss[0],
-        "delay_s": options.delay,
+        "delay_s": None if options.delay is None else options.delay[0],
         "kinds": options.faults,
+        "scheduled": options.scheduled,
     }
     return Plan(seed, **{name: value for name, value in asked.items() if value is not None})
 
@@ -145,6 +146,7 @@ def show_scenario(options: argparse.Namespace) -> int:
         profile_of(options),
         0.0 if options.loss is None else options.loss[0],
         partial(Narrator, tell=tell, everything=True) if options.trace else None,
+        None if options.delay is None else options.delay[0],
     )
 
     def say(at_s: float, sentence: str) -> None:
@@ -155,14 +157,11 @@ def show_scenario(options: argparse.Namespace) -> int:
     if not output.as_json:
         output.line(story.summary)
     broken = hear(options.scenario, cast, say)
-    replay = (
-        f"mesh sim --scenario {options.scenario} --nodes {cast.nodes}"
-        f" --profile {cast.profile} --seed {cast.seed}"
-        f"{f' --loss {cast.loss * 100:.12g}' if cast.loss else ''}"
-    )
+    replay = cast.command(options.scenario)
     if output.as_json:
         head = {"name": options.scenario, "summary": story.summary, "nodes": cast.nodes}
         head |= {"seed": cast.seed, "profile": cast.profile, "loss": cast.loss}
+        head["delay_s"] = cast.delay_s
         end = {"ok": broken is None, "broken": broken, "replay": replay, "told": told}
         if options.trace:
             end["happened"] = [dataclasses.asdict(happening) for happening in happened]

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from typing import TypeVar
 
 from mesh.cli.options import add_json
 from mesh.cli.values import count, duration_s, whole
@@ -10,10 +11,11 @@ from mesh.core.params import PROFILES, Params
 from mesh.sim.stories import STORIES
 from mesh.sim.weather import FaultKind
 
-TRIAL = ("nodes", "storm", "calm", "tasks", "profile", "loss", "delay", "faults")
+Value = TypeVar("Value")
+TRIAL = ("nodes", "storm", "calm", "tasks", "profile", "loss", "delay", "faults", "scheduled")
 GOES_WITH = {
-    "sizing": ("nodes", "profile", "loss", "seed", "jobs"),
-    "scenario": ("nodes", "profile", "seed", "loss", "trace"),
+    "sizing": ("nodes", "profile", "loss", "delay", "seed", "jobs"),
+    "scenario": ("nodes", "profile", "seed", "loss", "delay", "trace"),
     "list": (),
     "seeds": (*TRIAL, "from", "jobs"),
     "seed": (*TRIAL, "trace"),
@@ -50,13 +52,22 @@ def add_sim(parser: argparse.ArgumentParser) -> None:
         help="percent of packets lost; several to size (drawn; 0 to size)",
     )
     how.add_argument(
-        "--delay", metavar="MEDIAN:P99", type=delay_s, help="network delay, as 20ms:80ms (drawn)"
+        "--delay",
+        metavar="MEDIAN:P99,...",
+        type=several(delay_s),
+        help="network delay, as 20ms:80ms; several to size (drawn; 0.2 to 2 ms to size)",
     )
     how.add_argument(
         "--faults",
         metavar="KIND,...",
         type=fault_kinds,
         help=f"draw from these only: {', '.join(FaultKind)} (all)",
+    )
+    how.add_argument(
+        "--scheduled",
+        action="store_true",
+        default=None,
+        help="tasks with priorities, limits and auctions, drawn too",
     )
     how.add_argument("--from", metavar="N", type=whole, help="the first of the seeds (0)")
     how.add_argument("--jobs", metavar="N", type=count, help="processes (one per processor)")
@@ -88,16 +99,18 @@ def delay_s(text: str) -> tuple[float, float]:
 
 def fault_kinds(text: str) -> tuple[FaultKind, ...]:
     """Return the kinds of faults that are named; none for an empty text."""
-    try:
-        return tuple(FaultKind(word) for word in text.split(",") if word)
-    except ValueError as unknown:
-        raise argparse.ArgumentTypeError(f"{unknown}: see --help") from None
+    words = [word for word in text.split(",") if word]
+    for word in words:
+        if word not in tuple(FaultKind):
+            known = ", ".join(FaultKind)
+            raise argparse.ArgumentTypeError(f"{word!r} is no kind of fault: those are {known}")
+    return tuple(map(FaultKind, words))
 
 
-def several(one: Callable[[str], float]) -> Callable[[str], tuple[float, ...]]:
+def several(one: Callable[[str], Value]) -> Callable[[str], tuple[Value, ...]]:
     """Return what reads several values with commas between them."""
 
-    def read(text: str) -> tuple[float, ...]:
+    def read(text: str) -> tuple[Value, ...]:
         return tuple(one(part) for part in text.split(","))
 
     return read
@@ -115,7 +128,7 @@ def chosen(options: argparse.Namespace) -> str:
     most = Params().membership.members_max
     if max(options.nodes or (0,)) > most:
         raise Refused("usage", f"a mesh has at most {most} members", "give fewer --nodes")
-    for option in ("nodes", "loss"):
+    for option in ("nodes", "loss", "delay"):
         if what != "sizing" and option in given and len(getattr(options, option)) > 1:
             raise Refused("usage", f"--{what} takes one value for --{option}", USAGE_HINT)
     return what

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -16,10 +15,12 @@ from mesh.sim.sizing import Late, Setting
 
 SIZES = (3, 10, 30, 100)
 LOSSES = (0.0,)
+DELAYS = (None,)
+"""The usual one of a simulated network."""
 CRASHES = 5
 CLAIMS = 20
 HEADERS = (
-    *("NODES", "LOSS", "DOWN KNOWN", "WORST", "WRONG", "PACKETS/S", "BYTES/S", "ON WIRE"),
+    *("NODES", "LOSS", "DELAY", "DOWN KNOWN", "WORST", "WRONG", "PACKETS/S", "BYTES/S", "ON WIRE"),
     *("CLAIM", "P99", "ALL JOINED"),
 )
 Body = dict[str, Any]
@@ -63,7 +64,16 @@ MEASURES: tuple[Callable[[Setting], Body], ...] = (detection, traffic, claims, j
 
 def measure(setting: Setting) -> Body:
     """Return all figures of one mesh; those that could not be had are missing, and said why."""
-    body: Body = {**dataclasses.asdict(setting), "missing": {}}
+    median_s, p99_s = setting.conditions().typical_s()
+    body: Body = {
+        "nodes": setting.nodes,
+        "loss": setting.loss,
+        "delay_p50_s": round(median_s, 6),
+        "delay_p99_s": round(p99_s, 6),
+        "seed": setting.seed,
+        "profile": setting.profile,
+        "missing": {},
+    }
     for one in MEASURES:
         try:
             body |= {name: _rounded(value) for name, value in one(setting).items()}
@@ -77,17 +87,22 @@ def _rounded(value: Any) -> Any:  # noqa: ANN401  JSON
 
 
 def show_sizes(options: argparse.Namespace) -> int:
-    """Measure meshes of several sizes, on networks of several losses."""
+    """Measure meshes of several sizes, on networks of several losses and delays."""
     output = Output(options)
-    sizes, losses = options.nodes or SIZES, options.loss or LOSSES
+    sizes = options.nodes or SIZES
     if min(sizes) < 2:
         raise Refused("usage", "one node alone has nobody to notice it", "give --nodes from 2 up")
     seed = 1 if options.seed is None else options.seed
-    settings = [Setting(size, loss, seed, profile_of(options)) for loss in losses for size in sizes]
+    settings = [
+        Setting(size, loss, seed, profile_of(options), delay_s)
+        for delay_s in options.delay or DELAYS
+        for loss in options.loss or LOSSES
+        for size in sizes
+    ]
     # The largest first: with those last, all processors but one would wait in the end.
     order = sorted(settings, key=lambda setting: -setting.nodes)
     bodies: dict[Setting, Body] = {}
-    work = work_through(measure, order, options.jobs or cores())
+    work = work_through(measure, order, min(options.jobs or cores(), len(order)))
     try:
         with contextlib.closing(work):
             for setting, body in work:
@@ -95,7 +110,8 @@ def show_sizes(options: argparse.Namespace) -> int:
                 if len(bodies) < len(settings):
                     say(f"{len(bodies)} of {len(settings)} meshes measured")
                 for what, why in body["missing"].items():
-                    say(escape(f"{setting.nodes} nodes, loss {setting.loss:.0%}: {what}: {why}"))
+                    nodes, loss, delay = shape(body)
+                    say(escape(f"{nodes} nodes, loss {loss}, delay {delay}: {what}: {why}"))
     except WorkFailed as failed:
         say(f"mesh: {escape(str(failed))}")
         return exit_codes.FAILED
@@ -107,15 +123,20 @@ def show_sizes(options: argparse.Namespace) -> int:
     return exit_codes.FAILED if any(body["missing"] for body in measured) else exit_codes.OK
 
 
-def row(body: Body) -> tuple[Any, ...]:
+def shape(body: Body) -> tuple[str, str, str]:
+    """Return nodes, loss and delay of one mesh as people read them."""
+    median_ms, p99_ms = body["delay_p50_s"] * 1e3, body["delay_p99_s"] * 1e3
+    return f"{body['nodes']}", f"{body['loss'] * 100:g}%", f"{median_ms:.3g}/{p99_ms:.3g} ms"
+
+
+def row(body: Body) -> tuple[str, ...]:
     """Return the figures of one mesh as people read them."""
 
     def shown(name: str, form: str, factor: float = 1.0) -> str:
         return form.format(body[name] * factor) if name in body else NOTHING
 
     return (
-        body["nodes"],
-        f"{body['loss']:.0%}",
+        *shape(body),
         shown("down_p50_s", "{:.1f} s"),
         shown("down_worst_s", "{:.1f} s"),
         shown("wrongly_down", "{:.0f}"),

@@ -132,9 +132,9 @@ def sweep(options: argparse.Namespace) -> int:
     """Run many trials; the first failure of each is said at once, all of them at the end."""
     output = Output(options)
     first = getattr(options, "from") or 0
-    plans = [plan_of(options, seed) for seed in range(first, first + options.seeds)]
-    jobs = min(options.jobs or cores(), len(plans))
-    made = Sweep(len(plans), first, jobs, time.monotonic())
+    plans = (plan_of(options, seed) for seed in range(first, first + options.seeds))
+    jobs = min(options.jobs or cores(), options.seeds)
+    made = Sweep(options.seeds, first, jobs, time.monotonic())
     progress = Progress()
     work = work_through(partial(try_plan, profile_of(options)), plans, jobs)
     try:

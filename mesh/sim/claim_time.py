@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from mesh.core.commands import Command, TaskClaim, TaskStart, TaskSubmit
 from mesh.sim.client import Answer, SimClient
-from mesh.sim.engine import Conditions
 from mesh.sim.population import Population
 from mesh.sim.sizing import Late, Setting, quantile
 from mesh.sim.trial import names_of
@@ -32,8 +31,7 @@ class ClaimTimes:
 
 def measure_claims(setting: Setting, claims: int = 20) -> ClaimTimes:
     """Return how long claims take: each task is submitted at one node and claimed at another."""
-    conditions = Conditions(loss=setting.loss)
-    world = World(setting.seed, setting.params(), Population(), conditions=conditions)
+    world = setting.world(Population())
     clients = [SimClient(world, world.add_host(name)) for name in names_of(setting.nodes)]
     for client in clients:
         world.start(client.host.name)

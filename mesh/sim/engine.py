@@ -36,7 +36,7 @@ from mesh.core.inputs import DatagramReceived, Input, SeedsResolved
 from mesh.core.instants import NEVER, Instant
 from mesh.core.snapshot import Snapshot
 from mesh.sim.host import NEVER_S, Host, HostState
-from mesh.sim.network import Network, Packet, uniform
+from mesh.sim.network import Draw, Network, Packet, lognormal, uniform
 from mesh.sim.streams import Streams
 from mesh.sim.trace import KINDS, Trace
 
@@ -74,12 +74,28 @@ class Conditions:
     """How a world is without any weather."""
 
     latency_s: tuple[float, float] = (0.0002, 0.002)
+    """The bounds of what a packet takes, anything between them equally often."""
+    delay_s: tuple[float, float] | None = None
+    """Median and p99 instead of bounds: mostly quick, with a long tail."""
     loss: float = 0.0
     commit_s: tuple[float, float] = (0.0005, 0.003)
     control_s: tuple[float, float] = (0.00005, 0.0003)
     drift: float = 0.00005
     """Clocks run at most this much too fast or too slow."""
     wall_error_s: float = 2.0
+
+    def latency(self, rng: random.Random) -> Draw:
+        """Return a draw of what a packet takes."""
+        if self.delay_s is not None:
+            return lognormal(rng, *self.delay_s)
+        return uniform(rng, *self.latency_s)
+
+    def typical_s(self) -> tuple[float, float]:
+        """Return median and p99 of what a packet takes."""
+        if self.delay_s is not None:
+            return self.delay_s
+        low_s, high_s = self.latency_s
+        return (low_s + high_s) / 2, low_s + 0.99 * (high_s - low_s)
 
 
 class Engine:
@@ -105,7 +121,7 @@ class Engine:
         self.now_s = 0.0
         self.events = 0
         self.rng = random.Random(seed)
-        self.network = Network(self.rng, uniform(self.rng, *conditions.latency_s), conditions.loss)
+        self.network = Network(self.rng, conditions.latency(self.rng), conditions.loss)
         self.streams = Streams(self)
         self.trace = Trace()
         self.hosts: dict[str, Host] = {}

@@ -39,10 +39,20 @@ class Setting:
     loss: float = 0.0
     seed: int = 1
     profile: str = "lan"
+    delay_s: tuple[float, float] | None = None
+    """Median and p99 of what a packet takes, instead of the usual."""
 
     def params(self) -> Params:
         """Return the numbers of its profile."""
         return params_for(self.profile)
+
+    def conditions(self) -> Conditions:
+        """Return what its network is like."""
+        return Conditions(loss=self.loss, delay_s=self.delay_s)
+
+    def world(self, population: Population) -> World:
+        """Return a world for it in which nothing has happened yet."""
+        return World(self.seed, self.params(), population, conditions=self.conditions())
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +131,8 @@ class _Sample:
     """A world of real nodes that is looked at from outside."""
 
     def __init__(self, setting: Setting, *, by_ticket: bool = False) -> None:
-        conditions = Conditions(loss=setting.loss)
-        population = Population(by_ticket=by_ticket)
         self.setting = setting
-        self.world = World(setting.seed, setting.params(), population, conditions=conditions)
+        self.world = setting.world(Population(by_ticket=by_ticket))
         self.names = names_of(setting.nodes)
         for name in self.names:
             self.world.add_host(name)

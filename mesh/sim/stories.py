@@ -21,7 +21,7 @@ from mesh.sim.network import OneWay
 from mesh.sim.population import Population
 from mesh.sim.scenario import Mesh, Person, TooLate
 from mesh.sim.suite import SimSuite
-from mesh.sim.trial import finding, names_of
+from mesh.sim.trial import finding, names_of, network_words
 from mesh.sim.world import World
 
 Say = Callable[[float, str], None]
@@ -44,15 +44,23 @@ class Cast:
     """The share of all packets that is lost."""
     listen: Callable[[World], object] | None = None
     """Called with the world of the story before anything happens in it."""
+    delay_s: tuple[float, float] | None = None
+    """Median and p99 of what a packet takes, instead of the usual."""
 
     def world(self, population: Population) -> World:
         """Return a world in which nothing has happened yet."""
-        conditions = Conditions(loss=self.loss)
+        conditions = Conditions(loss=self.loss, delay_s=self.delay_s)
         params, suite = params_for(self.profile), SimSuite()
         world = World(self.seed, params, population, suite=suite, conditions=conditions)
         if self.listen is not None:
             self.listen(world)
         return world
+
+    def command(self, name: str) -> str:
+        """Return the command that plays the story of this name with this cast."""
+        words = [f"mesh sim --scenario {name} --nodes {self.nodes}"]
+        words.append(f"--profile {self.profile} --seed {self.seed}")
+        return " ".join([*words, *network_words(self.loss or None, self.delay_s)])
 
     def formed(self) -> Mesh:
         """Return a mesh in which everybody sees everybody."""

@@ -65,15 +65,24 @@ class Plan:
             f"mesh sim --seed {self.seed} --nodes {self.nodes} --storm {exact(self.storm_s)}",
             f"--tasks {self.tasks} --profile {profile}",
         ]
-        if self.loss is not None:
-            words.append(f"--loss {self.loss * 100:.12g}")
-        if self.delay_s is not None:
-            words.append(f"--delay {':'.join(map(exact, self.delay_s))}")
+        words += network_words(self.loss, self.delay_s)
         if self.kinds != tuple(FaultKind):
-            words.append(f"--faults {','.join(self.kinds)}")
+            words.append(f"--faults={','.join(self.kinds)}")  # one word even with none
         if self.calm_s != CALM_S:
             words.append(f"--calm {exact(self.calm_s)}")
+        if self.scheduled:
+            words.append("--scheduled")
         return " ".join(words)
+
+
+def network_words(loss: float | None, delay_s: tuple[float, float] | None) -> list[str]:
+    """Return the options that stand for a network."""
+    words = []
+    if loss is not None:
+        words.append(f"--loss {loss * 100:.12g}")
+    if delay_s is not None:
+        words.append(f"--delay {':'.join(map(exact, delay_s))}")
+    return words
 
 
 def exact(number: float) -> str:

@@ -55,7 +55,7 @@ class FaultKind(StrEnum):
     PARTITION = "partition"
     ONE_WAY = "one-way"
     LOSSY = "lossy"
-    """Much loss from and to some hosts."""
+    """Much of what some hosts send to the others is lost; what they are sent arrives."""
     SLOW = "slow"
     """Long delays from some hosts."""
     DISK_FULL = "disk-full"
@@ -307,8 +307,7 @@ def _for_a_while(
 
 def clear_up(world: World, core: Sequence[str]) -> None:
     """End all trouble: a good network, whole disks, the core running, others off for good."""
-    low_s, high_s = world.conditions.latency_s
-    world.network.latency = uniform(world.rng, low_s, high_s)
+    world.network.latency = world.conditions.latency(world.rng)
     world.network.loss = 0.0
     world.clear_rules()
     world.names_resolve = True

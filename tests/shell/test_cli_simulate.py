@@ -1,5 +1,8 @@
 """`mesh sim` end to end: small trials, planted violations, sweeps, scenarios and sizes."""
 
+import argparse
+import contextlib
+import itertools
 import json
 import os
 import shlex
@@ -16,12 +19,14 @@ from mesh.cli import main
 from mesh.cli.crew import WorkFailed, work_through
 from mesh.cli.simulate import plan_of
 from mesh.cli.simulate_options import chosen
+from mesh.cli.simulate_sweep import try_plan
 from mesh.core.errors import LocalError
 from mesh.sim.checker import Violation
 from mesh.sim.checkers import TablesBounded
 from mesh.sim.population import Population
 from mesh.sim.stories import STORIES, Cast, Say, Teller
-from mesh.sim.trial import Plan
+from mesh.sim.trial import Outcome, Plan
+from mesh.sim.weather import FaultKind
 
 SMALL = ["--nodes", "3", "--storm", "10s", "--tasks", "3", "--profile", "local"]
 Run = Callable[..., tuple[int, str, str]]
@@ -212,6 +217,51 @@ def test_a_scenario_takes_loss_and_shows_every_packet(run: Run) -> None:
     assert body["happened"]
 
 
+def test_a_scenario_takes_a_delay_and_its_line_replays_it(run: Run) -> None:
+    shown = run("--scenario", "one-way", "--delay", "20ms:80ms", "--loss", "2")
+    command = shlex.split(shown[1].splitlines()[-1].removeprefix("ok: "))
+    assert (shown[0], command[-4:]) == (0, ["--loss", "2", "--delay", "0.02:0.08"])
+    assert run(*command[2:]) == shown
+    body = document(run(*command[2:], "--json")[1])["scenario"]
+    assert (body["delay_s"], body["replay"]) == ([0.02, 0.08], " ".join(command))
+
+
+def test_scheduled_tasks_are_another_trial_and_its_line_replays_it(run: Run) -> None:
+    plain, shown = (run("--seed", "5", *SMALL, *more) for more in ([], ["--scheduled"]))
+    last = shown[1].splitlines()[-1]
+    assert shown[0] == 0
+    assert last.rsplit("trace")[-1] != plain[1].rsplit("trace")[-1].rstrip()
+    command = shlex.split(last.removeprefix("ok: "), comments=True)
+    assert command[-1] == "--scheduled"
+    assert run(*command[2:]) == shown
+
+
+def test_a_sweep_of_any_length_begins_at_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned: list[int] = []
+
+    def counted(options: argparse.Namespace, seed: int) -> Plan:
+        planned.append(seed)
+        return plan_of(options, seed)
+
+    def interrupted(profile: str, plan: Plan) -> Outcome:
+        if len(planned) > 1:
+            raise KeyboardInterrupt
+        return try_plan(profile, plan)
+
+    monkeypatch.setattr("mesh.cli.simulate_sweep.plan_of", counted)
+    monkeypatch.setattr("mesh.cli.simulate_sweep.try_plan", interrupted)
+    code, out, _ = run("--seeds", "100000000", "--jobs", "1", *SMALL)
+    assert (code, planned) == (130, [0, 1])
+    assert out.startswith("1 of 100000000 seeds from 0: 1 ok, 0 failed, interrupted\n")
+
+
+def test_a_crew_takes_no_more_than_it_has_hands_for() -> None:
+    numbers = itertools.count()
+    with contextlib.closing(work_through(abs, numbers, jobs=2)) as work:
+        assert {next(work)[1] for _ in range(3)} <= {0, 1, 2, 3}
+    assert next(numbers) <= 4
+
+
 def test_a_scenario_that_goes_wrong_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def stumble(_self: Population, *_: object) -> None:
         raise LocalError("broken", "no node", "none")
@@ -246,6 +296,25 @@ def test_sizes_are_measured(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert calm["wire_bytes_s"] > calm["bytes_s"] > 0
     assert 0 < calm["joined_99_s"] <= calm["joined_all_s"] < 5
     assert lossy["packets_s"] > calm["packets_s"]
+    assert [calm["delay_p50_s"], calm["delay_p99_s"]] == [0.0011, 0.001982]
+
+
+def test_sizes_are_measured_on_slow_networks(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mesh.cli.simulate_sizing.CRASHES", 1)
+    monkeypatch.setattr("mesh.cli.simulate_sizing.CLAIMS", 3)
+    asked = ["--sizing", "--nodes", "3", "--delay", "20ms:80ms,100ms:100ms", "--jobs", "1"]
+    code, out, _ = run(*asked)
+    assert code == 0
+    head, *rows = (line.split("  ") for line in out.splitlines())
+    assert [cell for cell in head if cell][2] == "DELAY"
+    assert [[cell for cell in row if cell][2] for row in rows] == ["20/80 ms", "100/100 ms"]
+    bodies = document(run(*asked, "--json")[1])["sizing"]
+    shown = [(body["delay_p50_s"], body["delay_p99_s"]) for body in bodies]
+    assert shown == [(0.02, 0.08), (0.1, 0.1)]
+    near, far = bodies
+    assert near["missing"] == far["missing"] == {}
+    assert 0.02 < near["claim_p50_s"] < 0.12 < far["claim_p50_s"] < 0.4
+    assert near["joined_all_s"] < far["joined_all_s"]
 
 
 def test_what_cannot_be_measured_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,8 +322,8 @@ def test_what_cannot_be_measured_is_said(run: Run, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("mesh.sim.claim_time.LIMIT_S", 0.0)
     code, out, err = run("--sizing", "--nodes", "3", "--jobs", "1")
     assert code == 1
-    assert out.splitlines()[1].split() == ["3", "0%", *"-" * 9]
-    assert "3 nodes, loss 0%: detection: not within 0 s" in err
+    assert out.splitlines()[1].split() == ["3", "0%", "1.1/1.98", "ms", *"-" * 9]
+    assert "3 nodes, loss 0%, delay 1.1/1.98 ms: detection: not within 0 s" in err
 
 
 @pytest.mark.parametrize(
@@ -267,6 +336,8 @@ def test_what_cannot_be_measured_is_said(run: Run, monkeypatch: pytest.MonkeyPat
         (["--list", "--nodes", "3"], "--nodes does not go with --list"),
         (["--scenario", "split", "--storm", "5s"], "--storm does not go with --scenario"),
         (["--seed", "1", "--nodes", "3,5"], "takes one value for --nodes"),
+        (["--seeds", "1", "--delay", "1ms:2ms,3ms:4ms"], "takes one value for --delay"),
+        (["--sizing", "--scheduled"], "--scheduled does not go with --sizing"),
         (["--sizing", "--nodes", "1,3"], "one node alone"),
         (["--scenario", "one-way", "--nodes", "3"], "needs at least 4 nodes"),
     ],
@@ -290,6 +361,7 @@ def test_what_makes_no_sense_is_refused(run: Run, arguments: list[str], said: st
         ["--seed", "1", "--profile", "moon"],
         ["--seeds", "0"],
         ["--scenario", "nonsense"],
+        ["--seed", "1", "--faults", "crash,nonsense"],
     ],
 )
 def test_values_are_checked(run: Run, arguments: list[str]) -> None:
@@ -299,6 +371,11 @@ def test_values_are_checked(run: Run, arguments: list[str]) -> None:
     assert err.endswith("hint: see `mesh sim --help`\n")
 
 
+def test_unknown_faults_are_answered_by_those_there_are(run: Run) -> None:
+    _, _, err = run("--seed", "1", "--faults", "crash,nonsense")
+    assert f"'nonsense' is no kind of fault: those are {', '.join(FaultKind)}\n" in err
+
+
 @pytest.mark.parametrize(
     "plan",
     [
@@ -306,10 +383,12 @@ def test_values_are_checked(run: Run, arguments: list[str]) -> None:
         Plan(0, nodes=3, storm_s=12.3456789, tasks=0, calm_s=1e-5),
         Plan(2**40, storm_s=1234567.0, loss=0.07, delay_s=(0.0123456789, 1 / 3)),
         Plan(1, loss=0.0),
+        Plan(1, kinds=()),
+        Plan(1, kinds=(FaultKind.CHURN, FaultKind.CRASH), scheduled=True),
     ],
 )
 def test_the_command_of_a_plan_stands_for_that_plan(plan: Plan) -> None:
-    command = plan.command("wan").split()
+    command = shlex.split(plan.command("wan") + "  # and what was found", comments=True)
     options = main.build_parser(["sim"]).parse_args(command[1:])
     assert chosen(options) == "seed"
     assert plan_of(options, options.seed) == plan

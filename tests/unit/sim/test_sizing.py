@@ -1,8 +1,12 @@
 """Sizing: figures that follow from the seed, and that are near the design's at small sizes."""
 
+import random
+
 import pytest
 
 from mesh.sim import sizing
+from mesh.sim.claim_time import measure_claims
+from mesh.sim.engine import Conditions
 from mesh.sim.sizing import (
     Setting,
     measure_detection,
@@ -65,3 +69,26 @@ def test_a_crash_is_suspected_within_a_second_and_known_within_four() -> None:
 def test_all_who_join_at_once_see_each_other_soon() -> None:
     joined = measure_mass_join(Setting(20))
     assert 0 < joined.most_s <= joined.all_s < 2
+
+
+@pytest.mark.parametrize("conditions", [Conditions(), Conditions(delay_s=(0.02, 0.08))])
+def test_what_is_called_typical_of_a_network_is_what_it_draws(conditions: Conditions) -> None:
+    draw = conditions.latency(random.Random(1))
+    drawn = [draw() for _ in range(4000)]
+    median_s, p99_s = conditions.typical_s()
+    assert quantile(drawn, 0.5) == pytest.approx(median_s, rel=0.1)
+    assert quantile(drawn, 0.99) == pytest.approx(p99_s, rel=0.15)
+
+
+def test_delay_makes_everything_later_by_some_trips() -> None:
+    trip_s = 0.05
+    near, far = Setting(5), Setting(5, delay_s=(trip_s, trip_s))
+    claims = [measure_claims(setting, 8).within_s(0.5) for setting in (near, far)]
+    assert claims[0] < 0.02
+    assert claims[1] - claims[0] == pytest.approx(2 * trip_s, abs=0.01), "there and back"
+    known = [measure_detection(setting, crashes=4).known_s(0.5) for setting in (near, far)]
+    assert 2 * trip_s < known[1] - known[0] < 40 * trip_s
+    joined = [measure_mass_join(setting).all_s for setting in (near, far)]
+    assert joined[1] - joined[0] > 4 * trip_s
+    calm = [measure_idle(setting, 20.0).packets_s for setting in (near, far)]
+    assert calm[1] < 2 * calm[0], "an answer that takes its time is not asked for twice"

@@ -110,6 +110,7 @@ def test_networks_are_struck() -> None:
     world.clear_rules()
     strike(world, fault(FaultKind.LOSSY, "a"))
     assert 60 < arrived(world, "a", "b") < 160
+    assert arrived(world, "b", "a") == 200, "what it is sent arrives"
     world.clear_rules()
     strike(world, fault(FaultKind.SLOW, "a"))
     assert arrived(world, "a", "b") < 200
