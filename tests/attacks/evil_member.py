@@ -7,10 +7,12 @@ answer it. What its rules would never say is sealed with its link keys and sent 
 import random
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import trio
 
@@ -29,19 +31,23 @@ from mesh.storage.state_directory import StateDirectory
 
 JOIN_LIMIT_S = 20.0
 HOST = "127.0.0.1"
+Answer = TypeVar("Answer")
 
 
 class EvilMember:
     """Joins with a ticket when it is entered; `say` sends what no honest node would."""
 
-    def __init__(self, folder: Path, ticket: str, name: str = "evil") -> None:
+    def __init__(
+        self, folder: Path, ticket: str, name: str = "evil", address: Address | None = None
+    ) -> None:
         self._folder, self._ticket, self._name = folder, ticket, name
-        self.address = Address(HOST, free_ports(1)[0])
+        self.address = Address(HOST, free_ports(1)[0]) if address is None else address
         self._node: Node | None = None
         self._shell: Shell | None = None
         self._token: trio.lowlevel.TrioToken | None = None
         self._thread = threading.Thread(target=trio.run, args=(self._run,), daemon=True)
         self._port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._own_port: socket.socket | None = None
 
     async def _run(self) -> None:
         with StateDirectory(self._folder) as state:
@@ -59,7 +65,9 @@ class EvilMember:
                 rows=rows,
             )
             self._node = Node(setup)
-            plan = Plan(log, bind_sockets(self.address), setup.params)
+            sockets = bind_sockets(self.address)
+            self._own_port = sockets.udp
+            plan = Plan(log, sockets, setup.params)
             async with Shell(self._node, plan) as shell:
                 self._shell, self._token = shell, trio.lowlevel.current_trio_token()
                 await shell.run()
@@ -97,11 +105,20 @@ class EvilMember:
         views = self.participant.membership.members(now)
         return next(view.id for view in views if view.name == name)
 
+    def perform(self, act: Callable[[], Answer]) -> Answer:
+        """Return what comes of an act of its own thread."""
+        assert self._token is not None
+        return trio.from_thread.run_sync(act, trio_token=self._token)
+
+    def mind_nothing(self) -> None:
+        """Its own program does not mind from now on what else is said with its key."""
+        assert self._node is not None
+        self._node.own_key.is_rising = True
+
     def seal(self, peer: NodeId, messages: list[tuple[int, bytes]]) -> list[bytes]:
         """Return datagrams that this peer will take for honest ones."""
-        assert self._token is not None
         links, now = self.participant.transport.links, SystemClock().now().instant
-        return trio.from_thread.run_sync(links.seal, now, peer, messages, trio_token=self._token)
+        return self.perform(partial(links.seal, now, peer, messages))
 
     def say(self, peer: NodeId, kind: int, body: bytes) -> None:
         """Send one message past this node's own rules."""
@@ -109,3 +126,13 @@ class EvilMember:
         assert target is not None
         for data in self.seal(peer, [(kind, body)]):
             self._port.sendto(data, (target.host, target.port))
+
+    def whisper(self, peer: NodeId, kind: int, body: bytes) -> None:
+        """The same within an act of its own thread, and from where its honest words come."""
+        links = self.participant.transport.links
+        target = links.address(peer)
+        assert target is not None
+        assert self._own_port is not None
+        for data in links.seal(SystemClock().now().instant, peer, [(kind, body)]):
+            with suppress(BlockingIOError):
+                self._own_port.sendto(data, (target.host, target.port))

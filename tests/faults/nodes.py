@@ -179,9 +179,14 @@ class LabMesh:
         for node in newcomers:
             wait_until(f"node {node.name}", node.is_up, START_S)
 
-    def together(self, nodes: Sequence[LabNode], limit_s: float = START_S) -> float:
-        """Return after how many seconds each of these saw all of them and nobody else alive."""
-        names = {node.name for node in nodes}
+    def together(
+        self, nodes: Sequence[LabNode], limit_s: float = START_S, also: Sequence[str] = ()
+    ) -> float:
+        """Return after how many seconds each of these saw all of them and nobody else alive.
+
+        Those who are no nodes of the lab, but seen as well, are named in `also`.
+        """
+        names = {node.name for node in nodes} | set(also)
 
         def full(node: LabNode) -> bool:
             try:

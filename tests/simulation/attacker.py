@@ -15,6 +15,7 @@ from mesh.core.claims.facts import (
     Result,
 )
 from mesh.core.claims.record import Record
+from mesh.core.crypto.suite import Suite
 from mesh.core.gossip.gossip import Family
 from mesh.core.gossip.items import Form, Item
 from mesh.core.gossip.messages import EagerFacts, Push, Section, ToldFacts
@@ -27,7 +28,7 @@ from mesh.core.node.node import Node
 from mesh.core.node.participant import Participant
 from mesh.core.snapshot import Status, TaskState
 from mesh.core.trust.records import Admin, Certificate, Genesis
-from mesh.core.wire.envelope import Fact, SignedFact
+from mesh.core.wire.envelope import Fact, SignedFact, Verified
 from mesh.core.wire.frame import BODY_BYTES_MAX
 from mesh.sim.scenario import Mesh
 
@@ -49,52 +50,37 @@ def participant_of(mesh: Mesh, name: str) -> Participant:
     return node.participant
 
 
-@dataclass
-class Attacker:
-    """A node in the hands of somebody who knows the protocol."""
+class Moves:
+    """What somebody who knows the protocol says with its key, wherever the others run."""
 
-    mesh: Mesh
     rng: random.Random
-    name: str = EVIL
-    honest: tuple[str, ...] = HONEST
-    sent: dict[str, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        node = self.mesh.world.hosts[self.name].node
-        assert isinstance(node, Node)
-        # Its own program does not mind what else is said with its key.
-        node.own_key.is_rising = True
+    honest: tuple[str, ...]
+    careless: bool = True
+    """Whether it makes up signatures: who passes on three that do not hold is not heard."""
 
     @property
     def me(self) -> Participant:
-        return participant_of(self.mesh, self.name)
+        """Its own node."""
+        raise NotImplementedError
 
-    # ---- what it can do
+    @property
+    def suite(self) -> Suite:
+        """What it signs with in the name of strangers."""
+        raise NotImplementedError
 
-    def begin(self, *moves: Callable[[], None]) -> None:
-        """Make a move every so often, until the attack is over."""
-        until_s = self.mesh.world.now_s + ATTACK_S
+    def seen_by(self, name: str) -> Participant:
+        """Return a node that knows what this honest one knows, as well as a liar can tell."""
+        raise NotImplementedError
 
-        def act() -> None:
-            if self.mesh.world.now_s > until_s:
-                return
-            move = self.rng.choice(moves)
-            self.sent[move.__name__] = self.sent.get(move.__name__, 0) + 1
-            move()
-            self.mesh.world.call_later(EVERY_S, act)
-
-        self.mesh.world.call_later(EVERY_S, act)
+    def presence_of(self, name: str) -> Verified[Presence]:
+        """Return what an honest node last said of itself."""
+        raise NotImplementedError
 
     def say(self, target: str, kind: int, body: bytes) -> None:
         """Send one message over the true link."""
-        now = self.mesh.world.hosts[self.name].clock.read(self.mesh.world.now_s)
-        receiver = self.mesh.world.hosts[target]
-        links, peer = self.me.transport.links, participant_of(self.mesh, target).author.id
-        if len(body) > BODY_BYTES_MAX or peer not in links.routes:
-            return
-        for data in links.seal(now.instant, peer, [(kind, body)]):
-            event = DatagramReceived(data, self.mesh.world.hosts[self.name].address)
-            self.mesh.world.give(receiver, event)
+        raise NotImplementedError
+
+    # ---- what it can do
 
     def spread(self, family: Family, fact: Fact, targets: tuple[str, ...] = ()) -> FactId:
         """Sign a fact and hand it to everybody, in any of the ways of gossip."""
@@ -118,12 +104,10 @@ class Attacker:
     # ---- what it knows
 
     def victim(self) -> Presence:
-        presence = participant_of(self.mesh, self.rng.choice(self.honest)).membership.own_presence
-        assert presence is not None
-        return presence.fact
+        return self.presence_of(self.rng.choice(self.honest)).fact
 
     def victim_id(self) -> NodeId:
-        return participant_of(self.mesh, self.rng.choice(self.honest)).author.id
+        return self.presence_of(self.rng.choice(self.honest)).author
 
     def own(self) -> Presence:
         presence = self.me.membership.own_presence
@@ -131,7 +115,7 @@ class Attacker:
         return presence.fact
 
     def records(self) -> list[Record]:
-        table = participant_of(self.mesh, self.rng.choice(self.honest)).table
+        table = self.seen_by(self.rng.choice(self.honest)).table
         found = [table.record(task) for task in table.tasks()]
         return [record for record in found if record is not None and record.spec is not None]
 
@@ -151,7 +135,7 @@ class Attacker:
         rng, fact = self.rng, self.own()
         addresses = rng.choice(
             [
-                (self.mesh.world.hosts[rng.choice(self.honest)].address,),
+                self.presence_of(rng.choice(self.honest)).fact.addresses[:1],
                 (Address("localhost", 1), Address("255.255.255.255", 65535)),
                 (Address("no address at all", 0),) * 4,
                 (),
@@ -170,34 +154,30 @@ class Attacker:
     def judge(self) -> None:
         """A verdict on an honest node, with as much proof as one accuser can make up."""
         rng, author = self.rng, self.me.author
-        victim = participant_of(self.mesh, rng.choice(self.honest))
-        presence = victim.membership.own_presence
-        assert presence is not None
+        presence = self.presence_of(rng.choice(self.honest))
         incarnation = Incarnation(presence.fact.incarnation + rng.choice([0, 0, 0, 1, 9]))
-        accused = Accusation(victim.author.id, presence.fact.boot, incarnation)
+        accused = Accusation(presence.author, presence.fact.boot, incarnation)
         signature = author.sign([accused])[0].signed.signature
         mine = (author.public_key, signature)
-        other = participant_of(self.mesh, rng.choice(self.honest)).author.public_key
+        other = self.presence_of(rng.choice(self.honest)).signed.author
         made_up = (other, signature)
-        itself = (victim.author.public_key, signature)
-        proofs = rng.choice(
-            # Three signatures that do not hold mute whoever passes them on: it uses few.
-            [(mine,), (mine, mine), (mine, itself), ()] * 30 + [(mine, made_up), (made_up,) * 3]
-        )
+        itself = (presence.signed.author, signature)
+        true = [(mine,), (mine, mine), ()]
+        # Three signatures that do not hold mute whoever passes them on: it uses few.
+        wrong = [(mine,), (mine, mine), (mine, itself), ()] * 30 + [(mine, made_up), (made_up,) * 3]
+        proofs = rng.choice(wrong if self.careless else true)
         verdict = Verdict(
             accused.subject, accused.boot, incarnation, rng.choice([0, 1, 1, 2, 3, 255]),
             False, proofs,
         )  # fmt: skip
         self.spread(Family.MEMBERS, verdict)
-        self.steal(victim.author.id, self.spread(Family.TASKS, verdict))
+        self.steal(presence.author, self.spread(Family.TASKS, verdict))
 
     def accuse(self) -> None:
         """Accusations and other remarks about honest nodes, at all who would listen."""
-        rng, subject = self.rng, self.victim_id()
-        victim = participant_of(self.mesh, self.mesh.name_of(subject)).membership.own_presence
-        assert victim is not None
+        rng, victim = self.rng, self.presence_of(self.rng.choice(self.honest))
         raised = min(victim.fact.incarnation + rng.choice([0, 0, 0, 1, 1 << 31]), INCARNATION_MAX)
-        named = (subject, victim.fact.boot, Incarnation(raised))
+        named = (victim.author, victim.fact.boot, Incarnation(raised))
         signed = self.me.author.sign([Accusation(*named)])[0].signed
         accusation = Accuse(signed.encode())
         for target in self.honest:
@@ -286,3 +266,61 @@ class Attacker:
             Genesis(*(getattr(genesis, name) for name in Genesis.__match_args__)),
         ]
         self.spread(self.rng.choice(tuple(Family)), self.rng.choice(made))
+
+
+@dataclass
+class Attacker(Moves):
+    """A node of a simulated mesh in the hands of somebody who knows the protocol."""
+
+    mesh: Mesh
+    rng: random.Random
+    name: str = EVIL
+    honest: tuple[str, ...] = HONEST
+    sent: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        node = self.mesh.world.hosts[self.name].node
+        assert isinstance(node, Node)
+        # Its own program does not mind what else is said with its key.
+        node.own_key.is_rising = True
+
+    @property
+    def me(self) -> Participant:
+        return participant_of(self.mesh, self.name)
+
+    @property
+    def suite(self) -> Suite:
+        return self.mesh.world.suite
+
+    def seen_by(self, name: str) -> Participant:
+        return participant_of(self.mesh, name)
+
+    def presence_of(self, name: str) -> Verified[Presence]:
+        presence = self.seen_by(name).membership.own_presence
+        assert presence is not None
+        return presence
+
+    def begin(self, *moves: Callable[[], None]) -> None:
+        """Make a move every so often, until the attack is over."""
+        until_s = self.mesh.world.now_s + ATTACK_S
+
+        def act() -> None:
+            if self.mesh.world.now_s > until_s:
+                return
+            move = self.rng.choice(moves)
+            self.sent[move.__name__] = self.sent.get(move.__name__, 0) + 1
+            move()
+            self.mesh.world.call_later(EVERY_S, act)
+
+        self.mesh.world.call_later(EVERY_S, act)
+
+    def say(self, target: str, kind: int, body: bytes) -> None:
+        """Send one message over the true link."""
+        now = self.mesh.world.hosts[self.name].clock.read(self.mesh.world.now_s)
+        receiver = self.mesh.world.hosts[target]
+        links, peer = self.me.transport.links, participant_of(self.mesh, target).author.id
+        if len(body) > BODY_BYTES_MAX or peer not in links.routes:
+            return
+        for data in links.seal(now.instant, peer, [(kind, body)]):
+            event = DatagramReceived(data, self.mesh.world.hosts[self.name].address)
+            self.mesh.world.give(receiver, event)

@@ -17,7 +17,7 @@ from mesh.core.membership.facts import Accusation, Leave, Presence, Twin
 from mesh.core.trust.records import StandingPage
 from mesh.core.wire.codec import Binary, Flag, Group, Kind, Layout, Many, Maybe, Text, Uint
 from mesh.core.wire.envelope import Fact, SignedFact, Verified, leaf_hash, sign_batch
-from tests.simulation.attacker import Attacker, participant_of
+from tests.simulation.attacker import Attacker, Moves
 
 EPOCH_HIGH = (1 << 32) - 1
 FAR_S = 1 << 31
@@ -85,9 +85,8 @@ def some_more_or_less(
     return tuple(kept)
 
 
-@dataclass
-class Forger(Attacker):
-    """An attacker that works with what it heard."""
+class Forgeries(Moves):
+    """What an attacker says that works with what it heard."""
 
     races: bool = False
     """Whether it makes claims of a first epoch: with the greater lot they win, as any would."""
@@ -97,7 +96,7 @@ class Forger(Attacker):
     def held(self) -> tuple[Family, Verified[Any]] | None:
         """Return something that an honest node holds."""
         family = self.rng.choice(tuple(Family))
-        facts = participant_of(self.mesh, self.rng.choice(self.honest)).gossip.facts(family)
+        facts = self.seen_by(self.rng.choice(self.honest)).gossip.facts(family)
         lately = list(facts)[-LATELY:]
         return (family, self.rng.choice(lately)) if lately else None
 
@@ -158,8 +157,8 @@ class Forger(Attacker):
         """What somebody says whom nobody has admitted: on a task of its own, or as a member."""
         family, fact = self.rng.choice(self._junk())()
         mesh, stranger = self.me.verifier.mesh, self.rng.choice(STRANGERS)
-        self.mesh.world.suite.public_key(stranger)
-        [signed] = sign_batch(self.mesh.world.suite, stranger, mesh, [fact])
+        self.suite.public_key(stranger)
+        [signed] = sign_batch(self.suite, stranger, mesh, [fact])
         self.pass_on(family, signed)
 
     # ---- claims
@@ -202,7 +201,7 @@ class Forger(Attacker):
 
     def forget_others(self) -> None:
         """What an honest node made and nobody has finished is over, for it says so."""
-        ids = [participant_of(self.mesh, name).author.id for name in self.honest]
+        ids = [self.presence_of(name).author for name in self.honest]
         records = [r for r in self.records() if not r.is_over and dot_of(r.task)[0] in ids]
         if not records:
             return
@@ -258,3 +257,10 @@ class Forger(Attacker):
             (rng.choice(tuple(Family)), Unheard(rng.randbytes(64))),
         ]
         return [lambda made=made: made for made in junk]  # type: ignore[misc]  # a bound default
+
+
+@dataclass
+class Forger(Forgeries, Attacker):
+    """The same in a simulated mesh."""
+
+    races: bool = False
