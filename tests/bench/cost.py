@@ -108,18 +108,22 @@ def measure_simulated(nodes: int, share: float, effort: Effort) -> Row:
     setting = Setting(nodes, share)
     row: Row = {"kind": "simulated", "nodes": nodes, "loss": share}
     try:
-        sample = sizing._Sample(setting)
-        sample.start_all()
-        sample.wait(sample.is_full, sizing.FORMING_S)
-        sample.settle()
-        row |= _idle(sample, effort.simulated_s)
-        kills = [_crash(sample) for _ in range(effort.crashes[nodes])]
-        row |= _detection(kills)
+        _measure_formed(setting, effort, row)
         if share == 0:
             row["joined_s"] = sizing.measure_mass_join(setting).all_s
     except Late as late:
         say(str(late))
     return row
+
+
+def _measure_formed(setting: Setting, effort: Effort, row: Row) -> None:
+    """Add what is seen in one mesh; nothing of it is left in memory when another one begins."""
+    sample = sizing._Sample(setting)
+    sample.start_all()
+    sample.wait(sample.is_full, sizing.FORMING_S)
+    sample.settle()
+    row |= _idle(sample, effort.simulated_s)
+    row |= _detection([_crash(sample) for _ in range(effort.crashes[setting.nodes])])
 
 
 def _idle(sample: sizing._Sample, seconds: float) -> Row:
