@@ -290,14 +290,24 @@ def one_evil_member(scale: Scale) -> Outcome:
             Figure("acknowledged writes lost", gone, at_most=0),
             Figure("claims held all along and completed", kept, at_least=HELD),
             Figure("equal tables after", calm, "s", at_most=seconds(10.0, scale)),
-            *(
-                Figure(f"refused as {reason}", refused.get(f"refused_{reason}", 0), at_least=1)
-                for reason in ("broken_rule", "author_mismatch", "bad_signature", "not_admitted")
-            ),
+            *refusal_figures(refused, full=full),
             Figure("times that it was muted", refused.get("muted", 0), at_least=1),
         ),
         note(count, lasts_s, lies["moves"], [*audit.forged, *audit.evicted], alive),
     )
+
+
+def refusal_figures(refused: dict[str, int], *, full: bool) -> list[Figure]:
+    """Return what was refused: that shows that lies have come, in the full form of every sort."""
+    least = 1 if full else None
+    named = ("broken_rule", "author_mismatch", "bad_signature", "not_admitted")
+    return [
+        Figure("refused in all", sum(refused.values()) - refused.get("muted", 0), at_least=1),
+        *(
+            Figure(f"refused as {reason}", refused.get(f"refused_{reason}", 0), at_least=least)
+            for reason in named
+        ),
+    ]
 
 
 def note(count: int, lasts_s: float, moves: dict[str, int], found: list[str], alive: int) -> str:
