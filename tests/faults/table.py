@@ -1,6 +1,7 @@
 """Faults as a table: run them one after the other and show what was measured."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -67,6 +68,8 @@ def run_fault(fault: Fault, scale: Scale) -> Row:
 
 def number_text(value: float) -> str:
     """Return a number with three figures, or all of those before the point."""
+    if math.isinf(value):
+        return "infinite"  # what was waited for has not come at all
     if value == int(value):
         return f"{int(value):,}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -73,3 +73,8 @@ def test_rows_of_other_faults_stay_in_the_page(tmp_path: Path) -> None:
 def test_numbers_are_short() -> None:
     assert figure_text(Figure("n", 12345.0)) == "n 12,345"
     assert figure_text(Figure("n", 0.12345, "s")) == "n 0.123 s"
+
+
+def test_what_never_came_is_shown_as_missed() -> None:
+    never = Figure("after", float("inf"), "s", at_most=5.0)
+    assert figure_text(never) == "MISSED: after infinite s (<= 5)"
