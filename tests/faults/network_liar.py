@@ -4,14 +4,13 @@ import contextlib
 import json
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Self
 
 from mesh.control.client import NodeUnreachable, Refused
+from tests.faults.background import Background
 from tests.faults.fault import Fault, Figure, Need, Outcome, Scale
 from tests.faults.lab import ROOT
 from tests.faults.load import Load, encoded, equal_tables, lost, submit
@@ -96,8 +95,8 @@ def liar_among(mesh: LabMesh, honest: Sequence[LabNode], lasts_s: float) -> Iter
 # ---- what the others make of it
 
 
-@dataclass(slots=True)
-class Audit:
+@dataclass(eq=False)
+class Audit(Background):
     """Asks every honest node again and again what it takes for true."""
 
     nodes: Sequence[LabNode]
@@ -112,27 +111,13 @@ class Audit:
     admins: frozenset[str] = frozenset()
     highest: Counter[str] = field(default_factory=Counter)
     """Node -> the greatest incarnation that anybody has listed."""
-    ended: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         for node in self.nodes:
             own = own_view(node)
             self.true[node.id] = (own["name"], own["address"], own["boot"])
         self.admins = admins(self.nodes[0])
-        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.ended.set()
-        assert self._thread is not None
-        self._thread.join()
+        return super().__enter__()
 
     def _run(self) -> None:
         while not self.ended.is_set():

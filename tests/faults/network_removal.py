@@ -1,13 +1,11 @@
 """Nodes that are taken out of the mesh for good while they talk: what is the last that counts."""
 
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
 
 from mesh.control.client import Client, NodeUnreachable, Refused
+from tests.faults.background import Background
 from tests.faults.fault import Fault, Figure, Need, Outcome, Scale
 from tests.faults.lab import CUT
 from tests.faults.load import encoded
@@ -31,36 +29,22 @@ EVERY_S = 0.05
 KIND = "removed"
 
 
-class Speaker:
+class Speaker(Background):
     """Has a node submit tasks as fast as it is sensible, and do every other one itself."""
 
     def __init__(self, node: LabNode) -> None:
+        super().__init__()
         self.node = node
         self.said: dict[str, float] = {}
         """Task whose submit its node has acknowledged -> when it was asked to."""
         self.done: dict[str, float] = {}
         self.silent: float | None = None
         """When its node took nothing any more."""
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="speaker", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
 
     def _run(self) -> None:
         try:
             with Client.connect(self.node.socket) as client:
-                while not self._ended.wait(EVERY_S):
+                while not self.ended.wait(EVERY_S):
                     self._say(client)
         except (NodeUnreachable, Refused, OSError):
             self.silent = time.monotonic()

@@ -3,14 +3,14 @@
 import json
 import selectors
 import socket
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from mesh.control.client import connected_socket, encode_request
+from tests.faults.background import Background
 from tests.faults.nodes import LabNode
 
 TOPICS = ("member", "task")
@@ -31,14 +31,13 @@ class Heard:
     body: dict[str, Any]
 
 
-class Watch:
+class Watch(Background):
     """A thread that collects events until it is left."""
 
     def __init__(self, nodes: Iterable[LabNode]) -> None:
+        super().__init__()
         self.heard: list[Heard] = []
         self._selector = selectors.DefaultSelector()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         for node in nodes:
             self.add(node)
 
@@ -49,25 +48,20 @@ class Watch:
         sock.setblocking(False)
         self._selector.register(sock, selectors.EVENT_READ, (node.name, bytearray()))
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
     def __exit__(
         self,
         kind: type[BaseException] | None,
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._ended.set()
-        self._thread.join()
+        super().__exit__(kind, value, trace)
         for key in list(self._selector.get_map().values()):
             assert isinstance(key.fileobj, socket.socket)
             key.fileobj.close()
         self._selector.close()
 
     def _run(self) -> None:
-        while not self._ended.is_set():
+        while not self.ended.is_set():
             for key, _ in self._selector.select(IDLE_S):
                 assert isinstance(key.fileobj, socket.socket)
                 self._read(key.fileobj, *key.data)
