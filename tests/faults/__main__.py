@@ -4,6 +4,7 @@ import argparse
 import json
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.faults.catalogue import catalogue
@@ -46,15 +47,13 @@ def show_list(faults: tuple[Fault, ...]) -> None:
         print(f"{fault.name:24} {fault.does}" + (f" [not here: {lacking}]" if lacking else ""))
 
 
-def run_all(faults: list[Fault], scale: Scale) -> list[Row]:
-    """Run faults one after the other, with progress on stderr."""
-    rows = []
+def run_all(faults: list[Fault], scale: Scale) -> Iterator[Row]:
+    """Run faults one after the other, with progress on stderr; gives each row when it is there."""
     for number, fault in enumerate(faults, 1):
         print(f"[{number}/{len(faults)}] {fault.name}: {fault.does}", file=sys.stderr, flush=True)
         row = run_fault(fault, scale)
         print(text_of(row), file=sys.stderr, flush=True)
-        rows.append(row)
-    return rows
+        yield row
 
 
 def main() -> int:
@@ -67,15 +66,18 @@ def main() -> int:
         show_list(faults)
         return 0
     scale = Scale.FULL if options.full else Scale.QUICK
-    rows = run_all(chosen(options, faults), scale)
+    order = [fault.name for fault in faults]
+    rows = []
+    for row in run_all(chosen(options, faults), scale):
+        rows.append(row)
+        if options.update is not None:  # at once: whoever ends a run of an hour keeps what it has
+            update(options.update, [row], order)
     if options.json:
         print(json.dumps({"v": 1, "faults": [row.as_json() for row in rows]}, indent=1))
     elif options.markdown:
         print(HEADER + "".join(markdown_of(row) for row in rows), end="")
     else:
         print("\n".join(text_of(row) for row in rows))
-    if options.update is not None:
-        update(options.update, rows, [fault.name for fault in faults])
     return 1 if any(row.failed for row in rows) else 0
 
 
