@@ -242,11 +242,12 @@ RUNNER_PROGRAM = """
 
 
 async def test_kill_9_of_the_runner_leaves_no_process(fifo: Path) -> None:
-    # One stays in its group, with a child; one leaves it; one wipes the mark off.
+    # One stays in its group, with a child; one leaves it; one wipes the mark off, and is known by
+    # its group alone: so it speaks once the keeper has surely been told of that.
     commands = [
         f"sleep 1000 & echo $$ >>{fifo}; echo $! >>{fifo}; wait",
         f"setsid sh -c 'echo $$ >>{fifo}; exec sleep 1000'",
-        f"env -i sh -c 'echo $$ >>{fifo}; sleep 1000; true'",
+        f"env -i sh -c 'sleep 0.5; echo $$ >>{fifo}; sleep 1000; true'",
     ]
     program = textwrap.dedent(RUNNER_PROGRAM)
     runner = await trio.lowlevel.open_process([sys.executable, "-c", program, *commands])
