@@ -55,6 +55,7 @@ FOUND_LONG = (
     (Plan(40793, nodes=10, storm_s=590.0), REPLACED),
     (Plan(50572, nodes=10, storm_s=590.0), GHOST),
     (Plan(50107, nodes=10, storm_s=590.0), GHOST),
+    (Plan(70447, nodes=10, storm_s=590.0), GIVEN_UP),
 )
 """Of ten simulated minutes each, so the usual test run tries the first one only."""
 

@@ -33,14 +33,16 @@ class Healing:
     def redial(self, now: Now) -> Member | None:
         """Ping a random member that is down, and return it: healing must be noticed.
 
-        Every other time it is one of those whom this node alone gave up. Of the others somebody
-        hears who comes back; of these nobody else believes that there is anything to notice.
+        Of most of them somebody hears who comes back, so all nodes together do that about once a
+        turn for each. Of those whom this node alone gave up nobody else believes that there is
+        anything to notice: while there are any it dials in every turn, every other time one of
+        them.
         """
         table, rng = self._ground.table, self._ground.parts.rng
         down, here = list(table.down), len(table.here) + 1
-        if rng.random() * here >= len(down):
-            return None
         lost = list(self._lifecycle.lost)
+        if not lost and rng.random() * here >= len(down):
+            return None
         self._turn_of_lost = bool(lost) and not self._turn_of_lost
         member = table.get(rng.choice(lost if self._turn_of_lost else down))
         assert member is not None

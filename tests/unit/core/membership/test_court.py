@@ -199,6 +199,17 @@ def test_a_conclusion_of_my_own_ends_when_anybody_vouches() -> None:
     assert bench.membership.ended(bench.id(subject), BOOT) is None
 
 
+def test_whom_i_alone_gave_up_is_dialled_and_asked_for_in_every_turn() -> None:
+    """Two that had given each other up alone took half a minute to notice that they were wrong."""
+    bench, subject, names, _ = bench_with_silent_edge(30)
+    bench.run(bench.params.local_conclusion_s + 0.5, names)
+    assert bench.status(subject) is Status.DOWN
+    bench.said(Ask)
+    bench.run(6 * bench.params.dead_redial_s, names)
+    asked = [ask for _, ask in bench.said(Ask) if ask.subject == bench.id(subject)]
+    assert len(asked) >= 4 * 8, "of most that are down it is one in thirty turns"
+
+
 def test_who_refutes_a_verdict_unreached_is_left_in_peace_longer_each_time() -> None:
     bench = bench_with_silent_x()
     peace_s = []
