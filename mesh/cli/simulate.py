@@ -58,7 +58,7 @@ def show_trial(options: argparse.Namespace) -> int:
         output.line(f"weather: {trial.weather.describe()}")
     narrator = narrate(trial, tell, everything=bool(options.trace))
     outcome = trial.run()
-    narrator.finish()
+    narrator.tell_rest()
     counts = {what.value: len(trial.world.history.of(what)) for what in TOLD}
     if output.as_json:
         told = [dataclasses.asdict(happening) for happening in happened]

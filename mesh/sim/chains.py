@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mesh.core.effects import Row
-from mesh.core.identity import MeshId
 from mesh.core.trust.records import Admin, Certificate, Rotation
 from mesh.core.wire.envelope import SignedFact, decode_signed_fact_untrusted
 from mesh.sim.checker import Checker, Violation
@@ -31,19 +30,17 @@ class ChainsValid(Checker):
         mesh = self.world.mesh_id
         if mesh is None or not self.world.ranks:
             return
-        for row in rows:
-            if row.kind == FACT_ROWS and row.value is not None:
-                self._follow(mesh, row.value[1:])
-        for row in rows:
-            if row.kind == FACT_ROWS and row.value is not None:
-                signed = decode_signed_fact_untrusted(row.value[1:], mesh)
-                if signed.author not in self.world.ranks:
-                    raise Violation("S2", f"{host.name} keeps {signed.context} by an outsider")
-
-    def _follow(self, mesh: MeshId, value: bytes) -> None:
-        signed = decode_signed_fact_untrusted(value, mesh)
-        if signed.context in RECORDS:
-            self._add(signed)
+        facts = [
+            decode_signed_fact_untrusted(row.value[1:], mesh)
+            for row in rows
+            if row.kind == FACT_ROWS and row.value is not None
+        ]
+        for signed in facts:
+            if signed.context in RECORDS:
+                self._add(signed)
+        for signed in facts:
+            if signed.author not in self.world.ranks:
+                raise Violation("S2", f"{host.name} keeps {signed.context} by an outsider")
 
     def _add(self, signed: SignedFact) -> None:
         ranks, author = self.world.ranks, signed.author

@@ -5,11 +5,12 @@ that is narrated has the same trace as one that is not.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from mesh.core.effects import Json, Notify, Row
-from mesh.core.snapshot import Snapshot, Status
+from mesh.core.effects import Json, Notify
+from mesh.core.snapshot import Status
+from mesh.sim.checker import Checker, watch
 from mesh.sim.history import Event, What
 from mesh.sim.host import Host
 from mesh.sim.trace import KINDS, Trace
@@ -62,7 +63,7 @@ class TellingTrace(Trace):
         self._listen(at_s, kind, host, data)
 
 
-class Narrator:
+class Narrator(Checker):
     """Listens to a world from before its first event on.
 
     With `everything`, each datagram, timer, input and effect is told, and each thing a client saw;
@@ -79,15 +80,14 @@ class Narrator:
         self._started: dict[str, int] = {}
         self._superseded: dict[tuple[str, str, str], None] = {}
         world.trace = TellingTrace(self._handle_traced)
-        world.observers.append(self)
-        world.history.listeners.append(self.handle_event)
+        watch(world, [self])
 
     def announce(self, happenings: Iterable[Happening]) -> None:
         """Tell these when their time has come."""
         merged = [*self._announced, *happenings]
         self._announced = deque(sorted(merged, key=lambda happening: happening.at_s))
 
-    def finish(self) -> None:
+    def tell_rest(self) -> None:
         """Tell what was announced and came last."""
         self._reach(self._world.now_s)
 
@@ -102,15 +102,6 @@ class Narrator:
             text += f", start number {number}" if again else ""
         if self._everything or again or event.what in (What.LOST, What.CANCELED):
             self._say(event.host, event.what.value, f"{text} ({event.agent})")
-
-    def handle_rows(self, host: Host, rows: Sequence[Row]) -> None:
-        """A node asked for these rows to be made durable."""
-
-    def handle_written(self, host: Host, rows: Sequence[Row]) -> None:
-        """These rows are durable from now on."""
-
-    def handle_snapshots(self, snapshots: Mapping[str, Snapshot]) -> None:
-        """All running nodes at one moment, by name."""
 
     def handle_notice(self, host: Host, notice: Notify) -> None:
         """A node told its watchers, or one client, something."""

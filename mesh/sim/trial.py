@@ -238,15 +238,9 @@ class Trial:
 
     def _members(self) -> tuple[str, ...]:
         """Return who of the core has been met by others of it: the rest are still at the door."""
-        snapshots = self.world.snapshots()
-        met = {
-            view.id: None
-            for name in self.core
-            if name in snapshots
-            for view in snapshots[name].members
-            if not view.is_self
-        }
-        return tuple(name for name in self.core if name in snapshots and snapshots[name].id in met)
+        shown = {name: one for name, one in self.world.snapshots().items() if name in self.core}
+        met = {view.id: None for one in shown.values() for view in one.members if not view.is_self}
+        return tuple(name for name in self.core if name in shown and shown[name].id in met)
 
     def _agree(self, final: Final) -> None:
         """Wait until all agree for the first time; raise why they do not when it takes too long."""

@@ -20,6 +20,7 @@ from mesh.core.membership.facts import Accusation, Verdict
 from mesh.core.membership.messages import Accuse
 from mesh.core.node.participant import Participant
 from mesh.sim import sizing
+from mesh.sim.checker import watch
 from mesh.sim.host import Host
 from mesh.sim.sizing import Setting
 from tests.bench import reports
@@ -42,7 +43,7 @@ def _formed(nodes: int, loss: float = 0.0, seed: int = 1) -> sizing._Sample:
 def _listen(sample: sizing._Sample) -> Listener:
     names = {sample.ids[name].hex(): name for name in sample.names}
     listener = Listener(sample.world, names)
-    sample.world.observers.append(listener)
+    watch(sample.world, [listener])
     return listener
 
 

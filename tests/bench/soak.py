@@ -14,15 +14,14 @@ import json
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mesh.core.effects import Notify, Row
+from mesh.core.effects import Notify
 from mesh.core.identity import node_id
 from mesh.core.params import params_for
-from mesh.core.snapshot import Snapshot
+from mesh.sim.checker import Checker, watch
 from mesh.sim.engine import Conditions
 from mesh.sim.host import Host, HostState
 from mesh.sim.network import Bursts
@@ -51,8 +50,8 @@ class SoakPlan:
     crash_every_s: float = CRASH_EVERY_S
 
 
-@dataclass(slots=True)
-class Listener:
+@dataclass(slots=True, eq=False)
+class Listener(Checker):
     """Hears what every node tells its watchers about members."""
 
     world: World
@@ -79,15 +78,6 @@ class Listener:
             self.false_down += new == "down"
             self.false_dead += new == "dead"
             self.wronged[name] = self.wronged.get(name, 0) + 1
-
-    def handle_written(self, host: Host, rows: Sequence[Row]) -> None:
-        """These rows are durable from now on."""
-
-    def handle_rows(self, host: Host, rows: Sequence[Row]) -> None:
-        """Rows are no business of this listener."""
-
-    def handle_snapshots(self, snapshots: Mapping[str, Snapshot]) -> None:
-        """Nor are snapshots."""
 
 
 class Soak:
@@ -117,7 +107,7 @@ class Soak:
         world.run(FORMING_S)
         if plan.bursts:
             world.add_rule(Bursts(world.rng, 0.01, 0.2, 0.9))
-        world.observers.append(self.listener)
+        watch(world, [self.listener])
         end_s, next_line_s = world.now_s + plan.seconds, world.now_s + HOUR_S
         before = self._sent()
         began_s = world.now_s

@@ -1,10 +1,10 @@
 """Churn, and many nodes that join at once."""
 
-import threading
 import time
 from dataclasses import dataclass, field
 
 from mesh.control.client import NodeUnreachable, Refused
+from tests.faults.background import Background
 from tests.faults.fault import Fault, Figure, Need, Outcome, Scale
 from tests.faults.load import Load, equal_tables, lost
 from tests.faults.measures import quantile, seconds
@@ -22,17 +22,15 @@ SAMPLE_S = 0.5
 CALM_S = 60.0
 
 
-@dataclass(slots=True)
-class Sampler:
+@dataclass(eq=False)
+class Sampler(Background):
     """Asks all nodes again and again whom they see alive, and compares with who runs."""
 
     mesh: LabMesh
     errors: list[float] = field(default_factory=list)
     """Per sample: which part of all (observer, subject) pairs was wrong."""
-    ended: threading.Event = field(default_factory=threading.Event)
 
-    def run(self) -> None:
-        """Sample until told to end."""
+    def _run(self) -> None:
         while not self.ended.wait(SAMPLE_S):
             self.sample()
 
@@ -58,18 +56,13 @@ def churn(scale: Scale) -> Outcome:
     pause_s, turns = (15.0, 10) if full else (4.0, 1)
     with mesh_of(20 if full else 5, scale) as mesh:
         nodes = list(mesh.nodes.values())
-        sampler = Sampler(mesh)
-        thread = threading.Thread(target=sampler.run, daemon=True)
-        thread.start()
-        with Load(nodes[:4], per_s=2, kind="churn") as load:
+        with Sampler(mesh) as sampler, Load(nodes[:4], per_s=2, kind="churn") as load:
             for turn in range(turns):
                 victim = nodes[-1 - turn]
                 victim.kill()
                 time.sleep(pause_s)
                 mesh.restart([victim])
                 time.sleep(pause_s)
-        sampler.ended.set()
-        thread.join()
         calm = mesh.together(nodes, CALM_S)
         wait_until("equal tables", lambda: equal_tables(nodes), CALM_S)
         gone = lost(nodes, load)

@@ -6,12 +6,12 @@ import secrets
 import socket
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.faults.background import Background
 from tests.faults.fault import Fault, Figure, Need, Outcome, Scale
 from tests.faults.lab import ROOT
 from tests.faults.load import encoded, equal_tables, finish_one, submit
@@ -35,8 +35,8 @@ KINDS_OF_JUNK = ("random", "mutated", "replayed")
 # ---- flood
 
 
-@dataclass(slots=True)
-class Gauge:
+@dataclass(eq=False)
+class Gauge(Background):
     """Reads memory and round trips of a node again and again while it is flooded."""
 
     victim: LabNode
@@ -45,10 +45,8 @@ class Gauge:
     round_trips_ms: list[float] = field(default_factory=list)
     answers_ms: list[float] = field(default_factory=list)
     """How long the node's control socket took to answer."""
-    ended: threading.Event = field(default_factory=threading.Event)
 
-    def run(self) -> None:
-        """Read until told to end."""
+    def _run(self) -> None:
         while not self.ended.wait(SAMPLE_S):
             self.read()
 
@@ -104,15 +102,12 @@ def flood(scale: Scale) -> Outcome:
         gauge.read()
         before = victim.counters()
         with Watch(nodes) as watch:
-            thread = threading.Thread(target=gauge.run, daemon=True)
-            thread.start()
-            for how in KINDS_OF_JUNK:
-                plan = {"how": how, "lasts_s": lasts_s, "samples": mesh.lab.samples()}
-                counts[how] = send_junk(device, plan)
-                if how == KINDS_OF_JUNK[0]:
-                    gauge.resident_mb[:] = gauge.resident_mb[-1:]  # grown once: buffers, caches
-            gauge.ended.set()
-            thread.join()
+            with gauge:
+                for how in KINDS_OF_JUNK:
+                    plan = {"how": how, "lasts_s": lasts_s, "samples": mesh.lab.samples()}
+                    counts[how] = send_junk(device, plan)
+                    if how == KINDS_OF_JUNK[0]:
+                        gauge.resident_mb[:] = gauge.resident_mb[-1:]  # grown once: buffers, caches
             suspected = sum(event.body.get("new") == "suspect" for event in watch.heard)
             downs = len(watch.losses())
         task = submit(victim, "after")

@@ -34,7 +34,7 @@ def test_a_narrated_trial_goes_as_it_would_by_itself() -> None:
         trial, told = a_trial(), list[Happening]()
         narrator = narrate(trial, told.append, everything=everything)
         assert trial.run() == silent
-        narrator.finish()
+        narrator.tell_rest()
         moments = [happening.at_s for happening in told]
         assert moments == sorted(moments)
         assert next(each for each in told if each.what in {"storm", "calm"}).at_s == JOIN_S
@@ -61,10 +61,10 @@ def test_what_is_announced_comes_when_its_time_has_come() -> None:
     world.run(2.0)
     narrator.handle_event(event(What.LOST))
     assert [each.what for each in told] == ["news", "lost"]
-    narrator.finish()
+    narrator.tell_rest()
     assert late not in told
     world.run(1.0)
-    narrator.finish()
+    narrator.tell_rest()
     assert told[-1] is late
 
 
