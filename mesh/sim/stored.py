@@ -55,7 +55,13 @@ class Stored:
         facts = [(FactId(row.key[:ID_BYTES]), row.value) for row in rows if row.kind == FACT_ROWS]
         # What comes and goes in one commit was never there: who joins hears a fact, and in the
         # next moment that its author is not admitted, until a record comes that says otherwise.
-        held = [self._facts[id_] for id_, _ in facts if self._holds(disk, id_)]
+        named = [self._facts[id_].fact.task for id_, _ in facts if self._holds(disk, id_)]
+        whole = [
+            (write, parts)
+            for task in dict.fromkeys(named)
+            for write, parts in self._writes(task_text(task))
+            if _is_whole(disk, parts)
+        ]
         for id_, value in facts:
             if value is not None:
                 self._add(disk, mesh, id_, value[1:])
@@ -63,18 +69,16 @@ class Stored:
                 del self._facts[id_].disks[disk]
         return [
             write
-            for kept in held
-            if disk not in kept.disks and not self._is_excused(disk, kept)
-            for write, _ in self._writes(kept)
+            for write, parts in whole
+            if disk not in self.disks(*write) and not self._is_excused(disk, parts)
         ]
 
     def disks(self, task: str, token: str) -> Disks:
         """Return every disk that holds a write and all that it rests on."""
         found: Disks = {}
-        for kept in self._tasks.get(task, ()):
-            for write, disks in self._writes(kept):
-                if write == (task, token):
-                    found.update(disks)
+        for write, parts in self._writes(task):
+            if write == (task, token):
+                found.update({disk: None for disk in parts[0].disks if _is_whole(disk, parts)})
         return found
 
     def is_forgotten(self, task: str) -> bool:
@@ -113,30 +117,32 @@ class Stored:
                 known = self._forgotten.get(place, Blackened())
                 self._forgotten[place] = known.join(blackened_by(fact))
 
-    def _is_excused(self, disk: Disk, kept: Kept) -> bool:
-        task = kept.fact.task
+    def _is_excused(self, disk: Disk, parts: Sequence[Kept]) -> bool:
+        task = parts[0].fact.task
         if task in self._keys_forgotten or self._is_black(disk, task):
             return True
-        # With the spec goes all that was said about it.
-        specs = [other for other in self._tasks[task_text(task)] if isinstance(other.fact, Spec)]
-        return any((disk, said.author) in self._revoked for said in (kept, *specs))
+        return any((disk, part.author) in self._revoked for part in parts)
 
     def _is_black(self, disk: Disk, task: TaskId) -> bool:
         creator, boot, number = dot_of(task)
         return (boot, number) in self._forgotten.get((disk, creator), Blackened())
 
-    def _writes(self, kept: Kept) -> Iterator[tuple[Write, Disks]]:
-        """Give the write that a spec or a result stands for, and who has held all of it."""
-        fact = kept.fact
-        if isinstance(fact, Spec):
-            yield (task_text(fact.task), ""), kept.disks
-        elif isinstance(fact, Result):
-            claim = self._facts.get(fact.claim)
-            if claim is None or not isinstance(claim.fact, Claim):
-                return
-            token = claim.fact
-            text = f"{token.epoch:08x}-{token.rank:016x}-{claim.author.hex()}-{token.nonce.hex()}"
-            spec = self._facts.get(token.spec)
-            behind = (claim.disks, {} if spec is None else spec.disks)
-            disks = {disk: None for disk in kept.disks if all(disk in other for other in behind)}
-            yield (task_text(fact.task), text), disks
+    def _writes(self, task: str) -> Iterator[tuple[Write, list[Kept]]]:
+        """Give what was submitted and completed, each with the facts that make it up."""
+        for kept in self._tasks.get(task, ()):
+            fact = kept.fact
+            if isinstance(fact, Spec):
+                yield (task, ""), [kept]
+            elif isinstance(fact, Result):
+                claim = self._facts.get(fact.claim)
+                if claim is None or not isinstance(claim.fact, Claim):
+                    continue
+                bid = claim.fact
+                token = f"{bid.epoch:08x}-{bid.rank:016x}-{claim.author.hex()}-{bid.nonce.hex()}"
+                spec = self._facts.get(bid.spec)
+                if spec is not None:
+                    yield (task, token), [kept, claim, spec]
+
+
+def _is_whole(disk: Disk, parts: Sequence[Kept]) -> bool:
+    return all(disk in part.disks for part in parts)

@@ -6,21 +6,24 @@ from typing import Any
 
 import pytest
 
-from mesh.core.claims.facts import Claim, Progress, ProgressState
+from mesh.core.claims.allocation import claim_rank
+from mesh.core.claims.facts import Claim, Progress, ProgressState, Spec
 from mesh.core.commands import TaskSubmit, TaskWait
+from mesh.core.crypto.suite import SigningKey
 from mesh.core.effects import Json
 from mesh.core.gossip.gossip import Family
+from mesh.core.identity import Boot, dot_task_id
 from mesh.core.membership.facts import Verdict
 from mesh.core.params import params_for
 from mesh.core.snapshot import Status, TaskState
-from mesh.core.trust.records import Certificate, Revocation
+from mesh.core.trust.records import Admin, Certificate, Revocation
 from mesh.core.trust_commands import TrustRemove
-from mesh.core.wire.envelope import Verified
+from mesh.core.wire.envelope import Verified, author_of
 from mesh.sim.checker import unwatch
 from mesh.sim.checkers import GreatestResultWins
 from mesh.sim.host import HostState
 from mesh.sim.network import Loss
-from mesh.sim.population import Population
+from mesh.sim.population import Population, node_key, secret
 from mesh.sim.scenario import Mesh, Refused
 from mesh.sim.world import World
 from tests.simulation.busy import past_of, remember
@@ -439,6 +442,31 @@ def test_what_others_did_out_of_sight_goes_with_the_tasks_of_a_removed_node(
         held = [member_at(mesh, name).table for name in "abc"]
         assert all(not table.waiting() and not len(table) for table in held), begun
     assert mesh["b"].was_told("task.lost")
+
+
+def test_a_word_waits_for_the_task_of_an_admin_whose_certificate_is_yet_to_come(
+    meshes: MeshOf,
+) -> None:
+    mesh = meshes(3)
+    world, b, table = mesh.world, Liar(mesh, "b"), member_at(mesh, "c").table
+    x, root, a = (
+        author_of(world.suite, key, b.member.verifier)
+        for key in (SigningKey(b"x" * 32), secret(world, "root"), node_key(world, "a", 0))
+    )
+    task = dot_task_id(x.id, Boot(1), 1)
+    (spec,) = x.sign([Spec(task, "build", b"", 0, 3, 0, None, b"")])
+    rank = claim_rank(task, 1, b.member.author.id)
+    claim = Claim(task, spec.id, 1, rank, Boot(1), "agent", b"n" * 8, None, None)
+    (admin,) = root.sign([Admin(x.public_key)])
+    b.say_to("c", admin.signed, family=Family.MEMBERS)
+    b.say_to("c", b.sign(claim))
+    assert [word.fact for word in table.waiting()] == [claim]
+    (certificate,) = a.sign([Certificate(x.public_key, 0, 0)])
+    b.say_to("c", certificate.signed, family=Family.MEMBERS)
+    b.say_to("c", spec.signed)
+    record = table.record(task)
+    assert record is not None
+    assert record.holder is not None
 
 
 def test_whoever_joined_a_task_keeps_it_when_its_submitter_is_removed(meshes: MeshOf) -> None:

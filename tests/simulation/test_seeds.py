@@ -42,6 +42,9 @@ LATE_LOT = "a claim kept back by a full disk took a task from who had begun: cal
 
 REPLACED = "a conclusion of one's own took the place of the verdict that was under test, for good"
 GHOST = "observers had given somebody up alone, on islands, and whoever observed it not believed on"
+UNHEARD = (
+    "claims went from a joiner's disk, since the certificate of who had submitted was yet to come"
+)
 
 FOUND_LONG = (
     (old_plan(144, 10, 590.0), UNTESTED),
@@ -56,6 +59,8 @@ FOUND_LONG = (
     (Plan(50572, nodes=10, storm_s=590.0), GHOST),
     (Plan(50107, nodes=10, storm_s=590.0), GHOST),
     (Plan(70447, nodes=10, storm_s=590.0), GIVEN_UP),
+    (Plan(72167, nodes=10, storm_s=590.0), UNHEARD),
+    (Plan(72753, nodes=10, storm_s=590.0), UNHEARD),
 )
 """Of ten simulated minutes each, so the usual test run tries the first one only."""
 

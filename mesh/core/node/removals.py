@@ -86,13 +86,15 @@ class Removals:
         The spec of somebody who takes part no more comes only if it is listed. Whatever rests on
         another one would wait for ever, and use up the room of its honest author. So about such
         tasks nothing waits: once its ground is here, a word is offered again. The id of a task
-        with a dedupe key does not say whose it is.
+        with a dedupe key does not say whose it is, and a joiner may not have heard of somebody yet.
         """
         ground = ground_of(verified.fact)
         if ground is None or self.gossip.holds(Family.TASKS, ground):
             return True
-        creator = self.trust.public_key(NodeId(verified.fact.task[:CREATOR_BYTES]))
-        return not self.trust.revoked() if creator is None else self.trust.is_member(creator)
+        creator = NodeId(verified.fact.task[:CREATOR_BYTES])
+        return self.trust.is_member_id(creator) or not (
+            self.trust.revoked() or self.trust.has_left_id(creator)
+        )
 
     def apply(self, now: Now) -> bool:
         """Cut off whoever takes part no more; whether everything is to be judged again.

@@ -339,6 +339,14 @@ class Trust:
         key = self._keys.get(node)
         return key is not None and self.is_member(key)
 
+    def has_left_id(self, node: NodeId) -> bool:
+        """Whether the key behind a node id takes part no more.
+
+        Of a key without a certificate nobody can tell: the record of an admin may be here first.
+        """
+        key = self._keys.get(node)
+        return key in self.ranks.revoked or (key in self._by_key and not self.is_member(key))
+
     def is_admin(self, public_key: PublicKey) -> bool:
         """Whether this key may admit others."""
         return public_key in self.ranks.admins

@@ -138,6 +138,20 @@ def test_no_node_takes_off_its_disk_what_was_acknowledged(
         bench.remove("b", pick(bench))
 
 
+@pytest.mark.parametrize("missing", ["spec", "claim"])
+def test_a_disk_that_never_held_all_of_a_completion_loses_none_of_it(missing: str) -> None:
+    bench = Bench()
+    bench.write("a", bench.spec, bench.claim, bench.result)
+    bench.acknowledge_completion(1)
+    parts = {"spec": bench.spec, "claim": bench.claim, "result": bench.result}
+    absent = parts.pop(missing)
+    bench.write("b", *parts.values())
+    bench.remove("b", bench.result)
+    bench.write("b", absent, bench.result)
+    with pytest.raises(Violation, match="S6: b took off its disk"):
+        bench.remove("b", absent)
+
+
 @pytest.mark.parametrize("numbers", [(0, 2), (0, 1)])
 def test_what_is_forgotten_goes(numbers: tuple[int, int]) -> None:
     bench = Bench()

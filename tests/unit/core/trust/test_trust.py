@@ -71,6 +71,22 @@ def test_an_admin_admits_and_a_member_does_not() -> None:
     assert not trust.is_member(public_key_of("c"))
 
 
+def test_nobody_has_left_who_is_yet_to_come() -> None:
+    trust, x = STAGE.trust(), node_id(public_key_of("x"))
+    assert not trust.has_left_id(x), "a stranger"
+    trust.accept(STAGE.admin("x"))
+    assert not trust.has_left_id(x), "its certificate may come"
+    trust.accept(STAGE.certificate("x"))
+    assert not trust.has_left_id(x)
+    trust.accept(STAGE.revocation("x", by="root"))
+    assert trust.has_left_id(x)
+    trust = STAGE.trust([STAGE.admin("b"), STAGE.certificate("b"), STAGE.certificate("x", by="b")])
+    trust.accept(STAGE.revocation("b", by="root"))
+    assert trust.has_left_id(x), "whoever admitted it counts no more, and did not list it"
+    trust = STAGE.trust([STAGE.revocation("x", by="root")])
+    assert trust.has_left_id(x), "its certificate makes no difference"
+
+
 def test_the_root_key_makes_admins_but_signs_no_certificates() -> None:
     trust = STAGE.trust()
     assert trust.accept(STAGE.admin("b"))
