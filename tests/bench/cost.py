@@ -18,11 +18,10 @@ from pathlib import Path
 
 from mesh.sim import sizing
 from mesh.sim.sizing import UDP_HEADER_BYTES, Late, Setting
-from tests.bench import membership
 from tests.bench.clusters import MeshCluster
-from tests.bench.membership import be_idle, form, kill_one
+from tests.bench.membership import LOSSES, Plan, form, measure_at
 from tests.bench.plot import Panel, draw
-from tests.bench.readings import PERCENT, Others, lose, missing_tools
+from tests.bench.readings import PERCENT, missing_tools
 from tests.bench.reports import (
     RESULTS,
     Kept,
@@ -35,7 +34,6 @@ from tests.bench.reports import (
 )
 
 REAL, SIMULATED = (3, 10, 30), (100, 300, 1000)
-LOSSES = (0.0, 0.05, 0.25)
 KEY = ("kind", "nodes", "loss")
 IMAGE = Path("images/cost-against-n.svg")
 ETHERNET_BYTES = 14
@@ -65,42 +63,18 @@ def say(text: str) -> None:
 
 def measure_real(nodes: int, effort: Effort, rng: random.Random) -> Iterable[Row]:
     """Yield a row per loss for one mesh of real processes."""
+    plan = Plan(effort.idle_s, effort.kills)
     cluster = MeshCluster()
     try:
         joined = form(cluster, nodes)
-        time.sleep(membership.CALM_S)
-        for share in LOSSES:
+        for share in plan.losses:
             say(f"{nodes} processes, {share:.0%} loss")
-            lose(cluster.space, share)
-            time.sleep(membership.CALM_S)
-            others = Others(cluster.pids())
-            (idle,) = be_idle([cluster], effort.idle_s)
-            kills = [
-                _kill(cluster, rng.randrange(2, nodes + 1), nodes) for _ in range(effort.kills)
-            ]
-            yield {
-                "kind": "real",
-                "nodes": nodes,
-                "loss": share,
-                **idle,
-                "joined_s": joined["burst_s"] if share == 0 else None,
-                **_detection(kills),
-                "others_percent": others.percent(),
-            }
+            (row,) = measure_at([cluster], share, plan, rng)
+            row |= _detection(row.pop("known_s"))
+            joined_s = joined["burst_s"] if share == 0 else None
+            yield {"kind": "real", "nodes": nodes, **row, "joined_s": joined_s}
     finally:
         cluster.close()
-
-
-def _kill(cluster: MeshCluster, victim: int, nodes: int) -> tuple[list[float], int]:
-    """Kill one and bring it back; returns when who knew, and how often others were blamed."""
-    cluster.watch()
-    begun = time.monotonic()
-    (row,) = kill_one([cluster], victim)
-    wrong = sum(event.about != victim for event in cluster.gone(begun))
-    cluster.start([victim])
-    cluster.wait_full(nodes)
-    time.sleep(1.0)
-    return row["known_s"], wrong
 
 
 def measure_simulated(nodes: int, share: float, effort: Effort) -> Row:
@@ -123,7 +97,9 @@ def _measure_formed(setting: Setting, effort: Effort, row: Row) -> None:
     sample.wait(sample.is_full, sizing.FORMING_S)
     sample.settle()
     row |= _idle(sample, effort.simulated_s)
-    row |= _detection([_crash(sample) for _ in range(effort.crashes[setting.nodes])])
+    crashes = [_crash(sample) for _ in range(effort.crashes[setting.nodes])]
+    row |= {"kills": len(crashes), "innocents": sum(wrong for _, wrong in crashes)}
+    row |= _detection([at for known, _ in crashes for at in known])
 
 
 def _idle(sample: sizing._Sample, seconds: float) -> Row:
@@ -162,15 +138,9 @@ def _crash(sample: sizing._Sample) -> tuple[list[float], int]:
     return known, wrong
 
 
-def _detection(kills: Sequence[tuple[list[float], int]]) -> Row:
+def _detection(known: Sequence[float]) -> Row:
     """Return quantiles over all kills and all nodes that were left."""
-    known = [at for several, _ in kills for at in several]
-    return {
-        "kills": len(kills),
-        "known_p50_s": quantile(known, 0.5),
-        "known_p99_s": quantile(known, 0.99),
-        "innocents": sum(wrong for _, wrong in kills),
-    }
+    return {"known_p50_s": quantile(known, 0.5), "known_p99_s": quantile(known, 0.99)}
 
 
 def measure(effort: Effort, real: Sequence[int], simulated: Sequence[int]) -> Iterable[Row]:

@@ -1,4 +1,4 @@
-"""What is measured of real members: joining, the price of being idle, losses, a kill.
+"""What is measured of real members: joining, the price of being idle, false deaths, kills.
 
 Several clusters are measured side by side: they start one after the other, since starting uses all
 of the machine, and then they are idle, lose packets and lose a member at the same time.
@@ -6,27 +6,28 @@ of the machine, and then they are idle, lose packets and lose a member at the sa
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from tests.bench.clusters import Cluster
 from tests.bench.readings import Meter, Others, lose
 
+LOSSES = (0.0, 0.05, 0.25)
 CALM_S = 4.0
-HEALED_S = 90.0
 KNOWN_S = 60.0
+BETWEEN_S = (0.5, 2.0)
+"""So long after all else somebody is killed: no moment of a probe round is preferred."""
 Row = dict[str, Any]
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long the parts take."""
+    """How long to measure at each loss, and how many to kill."""
 
     idle_s: float
-    loss_s: float
-    losses: tuple[float, ...]
+    kills: int
+    losses: tuple[float, ...] = LOSSES
     calm_s: float = CALM_S
 
 
@@ -49,67 +50,60 @@ def form(cluster: Cluster, count: int) -> Row:
     }
 
 
-def be_idle(clusters: Sequence[Cluster], seconds: float) -> list[Row]:
-    """Return what each cluster costs per member."""
-    meters = [Meter(cluster.pids()) for cluster in clusters]
-    time.sleep(seconds)
-    return [asdict(meter.rates()) for meter in meters]
-
-
-def be_lossy(clusters: Sequence[Cluster], share: float, seconds: float) -> list[Row]:
-    """Lose packets for a while, and return what that costs and who was wrongly believed gone."""
-    for cluster in clusters:
-        lose(cluster.space, share)
-    begun = time.monotonic()
-    rows = be_idle(clusters, seconds)
-    for cluster, row in zip(clusters, rows, strict=True):
-        wrong = cluster.gone(begun)
-        row["loss"] = share
-        row["false_deaths"] = len(wrong)
-        row["members_hit"] = len({event.about for event in wrong})
-    return rows
-
-
-def heal(clusters: Sequence[Cluster]) -> list[float | None]:
-    """Let all packets pass; returns after how long each cluster had full views again."""
-    for cluster in clusters:
-        lose(cluster.space, 0)
-    begun = time.monotonic()
-    healed = [cluster.wait_full(len(cluster.processes), HEALED_S) for cluster in clusters]
-    return [None if at is None else max(0.0, at - begun) for at in healed]
-
-
-def kill_one(clusters: Sequence[Cluster], number: int) -> list[Row]:
-    """Kill one member of each cluster; returns first, median, last belief that it is gone."""
-    killed = [cluster.kill(number) for cluster in clusters]
-    rows = []
-    for cluster, at in zip(clusters, killed, strict=True):
-        known = cluster.wait_known(number, at, KNOWN_S)
-        row: Row = {"known_s": known, "of": len(cluster.processes)}
-        if known:
-            middle = known[len(known) // 2]
-            row |= {"first_s": known[0], "median_s": middle, "last_s": known[-1]}
-        rows.append(row)
-    return rows
-
-
-def measure(clusters: Sequence[Cluster], count: int, plan: Plan, rng: random.Random) -> list[Row]:
-    """Measure clusters of one size; returns a row for each."""
-    rows: list[Row] = [
-        {"system": cluster.name, "nodes": count, **form(cluster, count)} for cluster in clusters
-    ]
-    time.sleep(plan.calm_s)
-    others = Others([pid for cluster in clusters for pid in cluster.pids()])
-    for row, idle in zip(rows, be_idle(clusters, plan.idle_s), strict=True):
-        row["idle"] = idle
+def _settle(clusters: Sequence[Cluster], share: float, calm_s: float) -> None:
+    """Lose this share of all packets from now on, and listen to whoever runs."""
     for cluster in clusters:
         cluster.watch()
-    lossy = [be_lossy(clusters, share, plan.loss_s) for share in plan.losses]
-    healed = heal(clusters)
-    time.sleep(rng.uniform(0.5, 2.0))
-    kills = kill_one(clusters, rng.randrange(2, count + 1))
-    for index, row in enumerate(rows):
-        row["lossy"] = [several[index] for several in lossy]
-        row["healed_s"], row["kill"] = healed[index], kills[index]
-        row["others_percent"] = others.percent()
+        lose(cluster.space, share)
+    time.sleep(calm_s)
+
+
+def _idle(clusters: Sequence[Cluster], seconds: float) -> list[Row]:
+    """Return what each cluster costs per member, and how often somebody was believed gone."""
+    others = Others([pid for cluster in clusters for pid in cluster.pids()])
+    meters = [Meter(cluster.pids()) for cluster in clusters]
+    begun = time.monotonic()
+    time.sleep(seconds)
+    rates, noise = [meter.rates() for meter in meters], others.percent()
+    return [
+        {**asdict(rate), "others_percent": noise, "innocents": len(cluster.gone(begun))}
+        for cluster, rate in zip(clusters, rates, strict=True)
+    ]
+
+
+def _kill(clusters: Sequence[Cluster], rows: Sequence[Row], number: int) -> None:
+    """Kill a member of each; adds after how long the others knew, and whom they wronged."""
+    killed = [cluster.kill(number) for cluster in clusters]
+    for cluster, at, row in zip(clusters, killed, rows, strict=True):
+        known = cluster.wait_known(number, at, KNOWN_S)
+        row["known_s"] += known
+        row["unknown"] += len(cluster.processes) - len(known)
+        row["innocents"] += sum(event.about != number for event in cluster.gone(at))
+
+
+def _bring_back(clusters: Sequence[Cluster], number: int) -> None:
+    """Start it again, without loss: a start that fails is not what is measured."""
+    for cluster in clusters:
+        lose(cluster.space, 0.0)
+        cluster.start([number])
+    for cluster in clusters:
+        cluster.wait_full(len(cluster.processes))
+
+
+def measure_at(
+    clusters: Sequence[Cluster], share: float, plan: Plan, rng: random.Random
+) -> list[Row]:
+    """Lose a share of all packets; returns a row for each cluster, which is whole again then."""
+    _settle(clusters, share, plan.calm_s)
+    rows: list[Row] = [
+        {"loss": share, **row, "kills": plan.kills, "known_s": [], "unknown": 0}
+        for row in _idle(clusters, plan.idle_s)
+    ]
+    for turn in range(plan.kills):
+        if turn:
+            _settle(clusters, share, plan.calm_s)
+        time.sleep(rng.uniform(*BETWEEN_S))
+        victim = rng.randrange(2, len(clusters[0].processes) + 1)
+        _kill(clusters, rows, victim)
+        _bring_back(clusters, victim)
     return rows

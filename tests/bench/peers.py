@@ -3,8 +3,9 @@
     python -m tests.bench peers [--parts serf,stores] [--rounds 5] [--write docs/benchmarks.md]
 
 Membership: serf agents and mesh nodes, each system in a namespace of its own with profile `lan`,
-started one after the other and then measured at the same time. Claims: each store in turn, so that
-it has the machine to itself. Every figure is the median over the rounds.
+started one after the other and then measured at the same time, without loss and with it. Claims:
+each store in turn, so that it has the machine to itself. Every figure is the median over the
+rounds; the times until a killed member is known are quantiles over all rounds and members.
 """
 
 import argparse
@@ -14,13 +15,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.bench import membership, stores
 from tests.bench.clusters import Cluster, MeshCluster, SerfCluster
-from tests.bench.membership import Plan
+from tests.bench.membership import KNOWN_S, Plan
 from tests.bench.readings import Others, missing_tools
 from tests.bench.reports import (
     RESULTS,
@@ -30,6 +31,7 @@ from tests.bench.reports import (
     median,
     number,
     put_between,
+    quantile,
     ratio,
     table,
 )
@@ -39,8 +41,8 @@ SIZES = (3, 10, 30)
 CLIENTS = (1, 8, 32)
 CONTENDERS = 8
 ROUNDS = 5
-FULL = Plan(idle_s=20.0, loss_s=30.0, losses=(0.1, 0.25))
-QUICK = Plan(idle_s=4.0, loss_s=4.0, losses=(0.25,), calm_s=1.0)
+FULL = Plan(idle_s=20.0, kills=1)
+QUICK = Plan(idle_s=4.0, kills=1, losses=(0.0, 0.25), calm_s=1.0)
 SECONDS, QUICK_SECONDS = 2.0, 0.5
 PEERS = {
     "serf": {"serf": "serf"},
@@ -87,17 +89,21 @@ def install(names: Sequence[str]) -> None:
 
 
 def measure_members(sizes: Sequence[int], rounds: int, plan: Plan) -> Iterable[Row]:
-    """Yield one row per system, size and round."""
+    """Yield one row per system, size, loss and round."""
     rng = random.Random(1)
     for turn in range(rounds):
         for size in sizes:
-            say(f"membership, round {turn + 1} of {rounds}, {size} members each")
             with contextlib.ExitStack() as stack:
                 clusters: list[Cluster] = [SerfCluster(), MeshCluster()]
                 for cluster in clusters:
                     stack.callback(cluster.close)
-                for row in membership.measure(clusters, size, plan, rng):
-                    yield {"part": "serf", "round": turn, **row}
+                joined = [membership.form(cluster, size) for cluster in clusters]
+                for share in plan.losses:
+                    say(f"round {turn + 1} of {rounds}, {size} members each, {share:.0%} loss")
+                    rows = membership.measure_at(clusters, share, plan, rng)
+                    for cluster, join, row in zip(clusters, joined, rows, strict=True):
+                        what = {"system": cluster.name, "nodes": size}
+                        yield {"part": "serf", "round": turn, **what, **row, **join}
 
 
 def measure_stores(rounds: int, seconds: float) -> Iterable[Row]:
@@ -129,56 +135,67 @@ def _of(rows: Iterable[Row], **wanted: Any) -> list[Row]:  # noqa: ANN401  JSON
     return [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
 
 
-def _lossy(row: Row, share: float, name: str) -> float | None:
-    return next((each[name] for each in row["lossy"] if each["loss"] == share), None)
+def _median_of(name: str) -> Callable[[Sequence[Row]], float | None]:
+    return lambda rows: median(row[name] for row in rows)
 
 
-FIGURES: Mapping[str, Callable[[Row], float | None]] = {
-    "late joiner listed by all, s": lambda row: row["late_s"],
-    "of that, until it was loaded, s": lambda row: row["late_load_s"],
-    "all but one started at once, full views, s": lambda row: row["burst_s"],
-    "bytes/s sent, idle": lambda row: row["idle"]["bytes_s"],
-    "packets/s sent, idle": lambda row: row["idle"]["packets_s"],
-    "CPU idle, % of a core": lambda row: row["idle"]["cpu_percent"],
-    "memory, MB": lambda row: row["idle"]["memory_mb"],
-    "kill -9: first to know, s": lambda row: row["kill"].get("first_s"),
-    "kill -9: half know, s": lambda row: row["kill"].get("median_s"),
-    "kill -9: last to know, s": lambda row: row["kill"].get("last_s"),
-    "bytes/s at 25 % loss": lambda row: _lossy(row, 0.25, "bytes_s"),
+def _known(share: float) -> Callable[[Sequence[Row]], float | None]:
+    return lambda rows: quantile([at for row in rows for at in row["known_s"]], share)
+
+
+JOINING = {
+    "late joiner listed by all, s": _median_of("late_s"),
+    "of that, until it was loaded, s": _median_of("late_load_s"),
+    "all but one started at once, full views, s": _median_of("burst_s"),
+    "memory, MB": _median_of("memory_mb"),
+}
+AT_EACH_LOSS = {
+    "bytes/s sent, idle": _median_of("bytes_s"),
+    "packets/s sent, idle": _median_of("packets_s"),
+    "CPU idle, % of a core": _median_of("cpu_percent"),
+    "kill -9 to known, p50 of all others, s": _known(0.5),
+    "kill -9 to known, p99, s": _known(0.99),
+}
+IN_SUM = {
+    "live members believed gone, sum of views": "innocents",
+    f"killed and not known after {KNOWN_S:.0f} s, sum of views": "unknown",
 }
 
 
 def members_table(rows: Sequence[Row]) -> str:
     """Return serf and mesh side by side; below 1 x mesh takes less, or is sooner."""
-    sizes = sorted({row["nodes"] for row in rows})
-    header = ["per member" if len(sizes) > 1 else "", *(f"{n} members" for n in sizes)]
-    lines = []
-    for name, figure in FIGURES.items():
-        cells = [name]
-        for size in sizes:
-            serf, mesh = (
-                median(figure(row) for row in _of(rows, nodes=size, system=system))
-                for system in ("serf", "mesh")
-            )
-            cells.append(f"{number(serf)} / {number(mesh)} ({ratio(mesh, serf)})")
-        lines.append(cells)
-    return table(header, lines + _deaths(rows, sizes))
+    losses = sorted({row["loss"] for row in rows})
+    header = ["per member", *(f"{size} members" for size in sorted({row["nodes"] for row in rows}))]
+    calm = _of(rows, loss=losses[0])
+    lines = [_beside(name, calm, figure) for name, figure in JOINING.items()]
+    for name, figure in AT_EACH_LOSS.items():
+        lines += [_beside(f"{name}: {x:.0%} loss", _of(rows, loss=x), figure) for x in losses]
+    for name, key in IN_SUM.items():
+        lines += [_sums(f"{name}: {x:.0%} loss", _of(rows, loss=x), key) for x in losses]
+    return table(header, lines)
 
 
-def _deaths(rows: Sequence[Row], sizes: Sequence[int]) -> list[list[str]]:
-    """Return, for each loss, how many were believed dead in error in all rounds."""
-    shares = sorted({each["loss"] for row in rows for each in row["lossy"]})
-    lines = []
-    for share in shares:
-        cells = [f"false deaths at {share:.0%} loss, sum of all views and rounds"]
-        for size in sizes:
-            counts = [
-                sum(_lossy(row, share, "false_deaths") or 0 for row in _of(rows, nodes=size, **of))
-                for of in ({"system": "serf"}, {"system": "mesh"})
-            ]
-            cells.append(f"{counts[0]:.0f} / {counts[1]:.0f}")
-        lines.append(cells)
-    return lines
+def _pairs(rows: Sequence[Row]) -> Iterable[tuple[list[Row], list[Row]]]:
+    """Yield what was measured of serf and of mesh, size by size."""
+    for size in sorted({row["nodes"] for row in rows}):
+        of_size = _of(rows, nodes=size)
+        yield _of(of_size, system="serf"), _of(of_size, system="mesh")
+
+
+def _beside(
+    name: str, rows: Sequence[Row], figure: Callable[[Sequence[Row]], float | None]
+) -> list[str]:
+    cells = [name]
+    for both in _pairs(rows):
+        serf, mesh = map(figure, both)
+        cells.append(f"{number(serf)} / {number(mesh)} ({ratio(mesh, serf)})")
+    return cells
+
+
+def _sums(name: str, rows: Sequence[Row], key: str) -> list[str]:
+    """Return what happened in all rounds together."""
+    sums = [[sum(row[key] for row in some) for some in both] for both in _pairs(rows)]
+    return [name, *(f"{serf} / {mesh}" for serf, mesh in sums)]
 
 
 def stores_table(rows: Sequence[Row]) -> str:

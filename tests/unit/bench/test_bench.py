@@ -52,6 +52,34 @@ def test_losing_rows_are_shown_as_well() -> None:
     assert line.endswith("| 4.00 x | 0.50 x |")
 
 
+def member(system: str, turn: int, loss: float, known_s: list[float]) -> Row:
+    where = {"part": "serf", "round": turn, "system": system, "nodes": 3, "loss": loss}
+    join = {"late_s": 0.5, "late_load_s": 0.25, "burst_s": 1.0}
+    idle = {"bytes_s": 200.0 if system == "serf" else 100.0, "packets_s": 2.0, "cpu_percent": 0.1}
+    seen = {"known_s": known_s, "unknown": 2 - len(known_s), "innocents": turn}
+    return where | join | idle | seen | {"memory_mb": 15.0, "others_percent": 3.0}
+
+
+def test_serf_and_mesh_stand_side_by_side_at_each_loss() -> None:
+    rows = [
+        member(system, turn, loss, [1.0, 2.0] if turn else [8.0])
+        for system in ("serf", "mesh")
+        for loss in (0.0, 0.25)
+        for turn in (0, 1, 2)
+    ]
+    lines = report(rows)["serf"].splitlines()
+    assert "medians of 3 rounds" in lines[0]
+    for loss in ("0%", "25%"):
+        assert f"| bytes/s sent, idle: {loss} loss | 200 / 100 (0.50 x) |" in lines
+        assert (
+            f"| kill -9 to known, p50 of all others, s: {loss} loss | 2.00 / 2.00 (1.00 x) |"
+            in (lines)
+        )
+        assert f"| kill -9 to known, p99, s: {loss} loss | 8.00 / 8.00 (1.00 x) |" in lines
+        assert f"| live members believed gone, sum of views: {loss} loss | 3 / 3 |" in lines
+        assert f"| killed and not known after 60 s, sum of views: {loss} loss | 1 / 1 |" in lines
+
+
 def test_blobs_are_shown_by_size_beside_a_copy() -> None:
     rows: list[Row] = [
         {"part": "cp", "size": 1 << 26, "seconds": 0.5, "sender_cpu_s": 0.1},
