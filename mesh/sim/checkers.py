@@ -272,7 +272,7 @@ class GreatestResultWins(Checker):
             name: {task_text(view.id): view for view in snapshots[name].tasks} for name in core
         }
         for event in self._completed:
-            if self.world.ruined(event.at_s) >= max(1, event.copies):
+            if self.world.ruined(event.copied_s) >= max(1, event.copies):
                 continue
             for name in core:
                 view = views[name].get(event.task)

@@ -181,12 +181,12 @@ class SimClient:
         for held in list(self.holdings.values()):
             self.let_go(held)
 
-    def note(self, what: What, held: Holding, copies: int = 0) -> None:
-        """Record what happened to a claim."""
-        self._event(what, held.task, held.kind, held.token, copies)
+    def note(self, what: What, held: Holding, answer: Answer | None = None) -> None:
+        """Record what happened to a claim, and by which answer it was acknowledged."""
+        self._event(what, held.task, held.kind, held.token, answer)
 
     def _event(
-        self, what: What, task: str, kind: str = "", token: str = "", copies: int = 0
+        self, what: What, task: str, kind: str = "", token: str = "", answer: Answer | None = None
     ) -> None:
         self.world.history.add(
             Event(
@@ -198,7 +198,8 @@ class SimClient:
                 kind,
                 token,
                 self.name,
-                copies,
+                0 if answer is None else answer.number("copies"),
+                None if answer is None else answer.asked_s,
             )
         )
 
@@ -226,7 +227,7 @@ class SimClient:
         match command:
             case TaskSubmit(kind=kind):
                 task = answer.text("task")
-                self._event(What.SUBMITTED, task, kind, copies=answer.number("copies"))
+                self._event(What.SUBMITTED, task, kind, answer=answer)
             case TaskCancel(task=task):
                 self._event(What.CANCELED, task)
             case TaskClaim() | TaskResume() | TaskAccept():
@@ -260,7 +261,7 @@ class SimClient:
                 self.note(What.STARTED, held)
                 return
             case TaskComplete():
-                self.note(What.COMPLETED, held, answer.number("copies"))
+                self.note(What.COMPLETED, held, answer)
             case TaskFail():
                 self.note(What.FAILED, held)
             case _:

@@ -34,7 +34,7 @@ class SubmitsKept(Checker):
             name: {task_text(view.id): None for view in snapshots[name].tasks} for name in core
         }
         for task, event in self.acknowledged.items():
-            if self.world.ruined(event.at_s) >= max(1, event.copies):
+            if self.world.ruined(event.copied_s) >= max(1, event.copies):
                 continue
             for name in core:
                 if task not in known[name]:

@@ -43,6 +43,13 @@ class Event:
     token: str = ""
     agent: str = ""
     copies: int = 0
+    asked_s: float | None = None
+    """When the client asked for what is acknowledged here; None where nothing is."""
+
+    @property
+    def copied_s(self) -> float:
+        """From when on disks may hold it that count as copies, and be lost before it is said."""
+        return self.at_s if self.asked_s is None else self.asked_s
 
 
 @dataclass(slots=True)

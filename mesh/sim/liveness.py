@@ -82,7 +82,7 @@ def check_completion(final: Final) -> None:
         for task, event in kinds.items():
             if event.kind not in final.willing:
                 continue
-            if final.world.ruined(event.at_s) >= max(1, event.copies) and task not in states:
+            if final.world.ruined(event.copied_s) >= max(1, event.copies) and task not in states:
                 continue
             state = states.get(task)
             if state not in ENDED:

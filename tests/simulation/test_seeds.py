@@ -68,13 +68,21 @@ LEAVER = "who was saying goodbye when the weather cleared up was looked for, and
 
 BASELESS = "a peer that had missed the claim counted as a copy of its completion, and had nothing"
 
+IN_FLIGHT = "a copy was lost with its disk while word of it was under way: no rule broken"
 TRUSTING = "who had refuted was trusted for half a minute after it had died, whatever others said"
+TRUSTING_LONG = "who refuted and died at once was trusted for twelve seconds by all who were left"
 SLOW_RUN = "one run of pings to somebody never met took most of half a minute"
 
 FOUND_LATER = (
     ("lan", Plan(81, nodes=3, storm_s=10.0, tasks=5), LEAVER),
     ("lan", Plan(785, nodes=3, storm_s=10.0, tasks=5), BASELESS),
     ("lan", Plan(7751, nodes=3, storm_s=10.0, tasks=5), BASELESS),
+    ("lan", Plan(956, nodes=3, storm_s=10.0, tasks=5), TRUSTING_LONG),
+    ("lan", Plan(4177, nodes=3, storm_s=10.0, tasks=5), TRUSTING_LONG),
+    ("lan", Plan(6861, nodes=3, storm_s=10.0, tasks=5), TRUSTING_LONG),
+    ("lan", Plan(8568, nodes=3, storm_s=10.0, tasks=5), TRUSTING_LONG),
+    ("lan", Plan(11083, nodes=3, storm_s=10.0, tasks=5), TRUSTING_LONG),
+    ("lan", Plan(5322, nodes=3, storm_s=10.0, tasks=5), IN_FLIGHT),
     ("lan", Plan(197, nodes=7), TRUSTING),
     ("lan", Plan(212, nodes=7), TRUSTING),
     ("wan", Plan(2000, nodes=5), SLOW_RUN),

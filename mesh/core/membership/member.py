@@ -15,8 +15,10 @@ from mesh.core.wire.envelope import Verified
 
 LONG_AGO = Instant(float("-inf"))
 
-REFUTATIONS_MAX = 5
-"""Each in a row is trusted longer than the last, up to this many."""
+REFUTATIONS_MAX = 4
+"""Each in a row is trusted twice as long as the last, up to this many."""
+FIRST_TRUST = 1 / 3
+"""How long the first one is trusted, in holds of an edge."""
 
 Standing = tuple[Boot, Incarnation]
 """Under which boot and incarnation a node is known; the greatest counts."""
@@ -139,7 +141,8 @@ class Member:
     def add_refutation(self, instant: Instant, hold_s: float) -> None:
         """It lives although it was not reached: so it is the path that is broken."""
         self.refutations = min(self.refutations + 1, REFUTATIONS_MAX)
-        self.trusted_until = later(instant, hold_s * self.refutations)
+        trust_s = FIRST_TRUST * hold_s * 2 ** (self.refutations - 1)
+        self.trusted_until = later(instant, trust_s)
 
     def contradict(self, instant: Instant) -> None:
         """An accusation or a verdict names its present boot and incarnation: it may answer."""

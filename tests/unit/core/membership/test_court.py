@@ -9,6 +9,7 @@ from mesh.core.gossip.gossip import Family
 from mesh.core.identity import Boot, Incarnation
 from mesh.core.membership.agenda import EDGE, timer_key
 from mesh.core.membership.facts import Accusation, Verdict
+from mesh.core.membership.member import FIRST_TRUST
 from mesh.core.membership.messages import Accuse, Ack, Ask, Ping, Vouch, Withdraw
 from mesh.core.snapshot import Status
 from tests.unit.core.membership.bench import BOOT, NEXT_BOOT, Bench, leave_of, verdict_of
@@ -213,7 +214,7 @@ def test_whom_i_alone_gave_up_is_dialled_and_asked_for_in_every_turn() -> None:
 def test_who_refutes_a_verdict_unreached_is_left_in_peace_longer_each_time() -> None:
     bench = bench_with_silent_x()
     peace_s = []
-    for incarnation in range(1, 4):
+    for incarnation in range(1, 6):
         bench.take(verdict_of([bench.peers[n] for n in "abc"], bench.id("x"), incarnation - 1))
         assert bench.status("x") is Status.DOWN
         bench.meet("x", BOOT, incarnation)
@@ -222,8 +223,8 @@ def test_who_refutes_a_verdict_unreached_is_left_in_peace_longer_each_time() -> 
         while not bench.said(Accuse):
             bench.run(0.5, OTHERS)
         peace_s.append(bench.instant - began)
-    hold_s = bench.params.edge_hold_s
-    assert [round(peace / hold_s) for peace in peace_s] == [1, 2, 3]
+    first_s = FIRST_TRUST * bench.params.edge_hold_s
+    assert [round(peace / first_s) for peace in peace_s] == [1, 2, 4, 8, 8]
 
 
 @pytest.mark.parametrize("word", ["accusation", "verdict"])

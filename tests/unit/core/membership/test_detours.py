@@ -180,7 +180,7 @@ def rested() -> tuple[Bench, str, str]:
 def test_for_an_edge_that_rests_because_it_has_refuted_observers_are_asked() -> None:
     bench, edge, _ = rested()
     bench.said(Ask)
-    bench.run(bench.params.vouch_fresh_s, rest(edge))
+    bench.run(0.75 * bench.params.vouch_fresh_s, rest(edge))
     asked = [peer for peer, ask in bench.said(Ask) if ask.subject == bench.id(edge)]
     assert asked
     near = next(name for name in observers(bench, edge) if bench.id(name) == asked[0])
