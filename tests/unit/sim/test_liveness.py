@@ -66,6 +66,24 @@ def test_l2_a_task_that_is_gone() -> None:
     check_completion(final)
 
 
+def test_l2_a_copy_that_is_lost_while_word_of_it_is_under_way() -> None:
+    world, final = ending(TaskState.COMPLETED)
+    node = script(world, "a")
+    node.snapshot = lambda _now: showing()  # type: ignore[method-assign,assignment]  # scripted
+    world.add_host("b")
+    world.destroy_disk("b")
+    world.start("b")
+    lost_s = world.now_s
+    for asked_s in (None, lost_s + 1, lost_s):
+        said = replace(event(What.SUBMITTED, copies=1), at_s=lost_s + 2, asked_s=asked_s)
+        world.history.events[:] = [said]
+        if asked_s == lost_s:
+            check_completion(final)
+        else:
+            with pytest.raises(Violation, match="L2"):
+                check_completion(final)
+
+
 def test_l3_a_live_node_that_is_not_alive_for_all() -> None:
     def seen(name: str, *members: str, status: Status = Status.ALIVE) -> Snapshot:
         views = tuple(replace(MEMBER, id=id_of(n), name=n, status=status) for n in members)
