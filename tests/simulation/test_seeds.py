@@ -45,6 +45,7 @@ GHOST = "observers had given somebody up alone, on islands, and whoever observed
 UNHEARD = (
     "claims went from a joiner's disk, since the certificate of who had submitted was yet to come"
 )
+SECOND_LOOK = "all had been alone; who had not met one of them looked twice, ten seconds apart"
 
 FOUND_LONG = (
     (old_plan(144, 10, 590.0), UNTESTED),
@@ -61,6 +62,7 @@ FOUND_LONG = (
     (Plan(70447, nodes=10, storm_s=590.0), GIVEN_UP),
     (Plan(72167, nodes=10, storm_s=590.0), UNHEARD),
     (Plan(72753, nodes=10, storm_s=590.0), UNHEARD),
+    (Plan(74107, nodes=10, storm_s=590.0), SECOND_LOOK),
 )
 """Of ten simulated minutes each, so the usual test run tries the first one only."""
 

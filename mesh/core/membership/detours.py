@@ -118,12 +118,13 @@ class Detours:
         return probe.is_check or (probe.phase is Phase.HELD and member.suspicion is None)
 
     def _look_again_later(self, now: Now, member: Member, probe: Probe) -> None:
-        """Its observers have the time to agree; whoever is silent still is doubted from here.
+        """Its observers have the time for a vote; whoever is silent still is doubted from here.
 
         They may have given it up each alone, while a cut ran between them, and say nothing more.
         """
+        params = self._ground.params
         probe.phase, probe.is_sweep, member.detour = Phase.HELD, True, None
-        due = self._ground.spread(now, self._ground.params.local_conclusion_s)
+        due = self._ground.spread(now, params.edge_quiet_s + params.refutation_window_s)
         self._ground.agenda.set(member.edge_key, due)
 
     def _hold(self, now: Now, member: Member, probe: Probe) -> None:
