@@ -189,8 +189,6 @@ class SerfCluster(Cluster):
 
     def __init__(self, profile: str = "lan") -> None:
         super().__init__()
-        # As `pip install` does: otherwise some machines would compile every module at every start.
-        compileall.compile_dir(Path(mesh.__file__).parent, quiet=1)
         self._profile = profile
         self._views: dict[int, dict[int, float]] = {}
         """Who lists whom, and since when."""
